@@ -1,0 +1,30 @@
+"""Data modules: splits as tensors on the device, streams of fresh samples, and what they know of themselves."""
+
+import importlib
+from typing import Any
+
+_MODULES = {
+    "ArrayDataModule": "_arrays",
+    "BatchDataModule": "_arrays",
+    "BatchLoader": "_arrays",
+    "DataMissing": "_files",
+    "Digits": "images",
+    "FashionMNIST": "images",
+    "Field": "_spec",
+    "MNIST": "images",
+    "OddTarget": "points",
+    "Spec": "_spec",
+    "StreamDataModule": "_arrays",
+    "UCR": "series",
+}
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'datamodules' has no attribute {name!r}; it has {', '.join(_MODULES)}")
+    return getattr(importlib.import_module(f"datamodules.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(_MODULES)

@@ -1,0 +1,204 @@
+"""Batches as a function of (seed, split, epoch, position), and the data module that serves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules._spec import Spec
+
+SPLITS = ("train", "val", "test")
+
+
+def generator(seed: int, split: str, epoch: int, position: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """The random numbers of one batch: independent streams for different keys, equal ones for equal keys."""
+    key = np.random.SeedSequence([seed, SPLITS.index(split), epoch, position])
+    return torch.Generator(device).manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+class BatchLoader:
+    """Iterates over `batch(epoch, position)` for position = 0 … length - 1.
+
+    Nothing but its epoch and position is state, so a restored loader continues with the batches that an
+    uninterrupted one would have yielded.
+    """
+
+    def __init__(self, batch: Callable[[int, int], Any], length: int) -> None:
+        self.batch = batch
+        self.length = length
+        self.epoch = 0
+        self.position = 0
+
+    @property
+    def sampler(self) -> BatchLoader:
+        """Lightning announces a new epoch to a loader's sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        start = self.position % self.length if self.length else 0
+        for position in range(start, self.length):
+            self.position = position + 1
+            yield self.batch(self.epoch, position)
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+
+class BatchDataModule(pl.LightningDataModule):
+    """Serves batches by (seed, split, epoch, position) on the trainer's device, sharded over its ranks.
+
+    batch_size is that of one process. A subclass gives `spec` and `loader(split)`; a split without samples has
+    no loader.
+    """
+
+    eval_batch_size: ClassVar[int] = 512
+    #: Modules worth importing once before the worker processes start.
+    libraries: ClassVar[tuple[str, ...]] = ()
+    #: The data must be fetched from a network when its files are not there.
+    downloads: ClassVar[bool] = False
+
+    def __init__(self, batch_size: int, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        self.seed = seed
+
+    @property
+    def spec(self) -> Spec:
+        """Shapes and sizes, without loading tensors where the source allows it."""
+        raise NotImplementedError(f"{type(self).__name__} declares no spec")
+
+    def loader(self, split: str) -> BatchLoader:
+        """The batches of a split."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loader")
+
+    @property
+    def device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
+    def rank_and_world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _loaders(self, split: str) -> Any:
+        return self.loader(split) if self.spec.sizes.get(split) else []
+
+    def train_dataloader(self) -> Any:
+        return self._loaders("train")
+
+    def val_dataloader(self) -> Any:
+        return self._loaders("val")
+
+    def test_dataloader(self) -> Any:
+        return self._loaders("test")
+
+
+class ArrayDataModule(BatchDataModule):
+    """Whole splits as tensors, on the device once; a batch is an indexing.
+
+    The training split is shuffled anew each epoch by a permutation that depends on (seed, epoch) alone; the last
+    batch may be smaller unless drop_last. A subclass gives `spec`, `load(split)` and, for augmentation,
+    `transform`.
+    """
+
+    def __init__(self, batch_size: int, seed: int, drop_last: bool = False) -> None:
+        super().__init__(batch_size, seed)
+        self.drop_last = drop_last
+        self._placed: dict[str, tuple[Tensor, ...]] = {}
+
+    def load(self, split: str) -> tuple[Tensor, ...]:
+        """The tensors of a split on the host, samples along the first axis, in the order of `spec.batch`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no load")
+
+    def transform(self, batch: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Augments a training batch; its random numbers come from the generator (on the host) alone."""
+        return batch
+
+    def tensors(self, split: str) -> tuple[Tensor, ...]:
+        """The tensors of a split, on the device."""
+        if split not in self._placed or self._placed[split][0].device != self.device:
+            self._placed[split] = tuple(t.to(self.device) for t in self.load(split))
+        return self._placed[split]
+
+    def loader(self, split: str) -> BatchLoader:
+        return self._shuffled() if split == "train" else self._in_order(split)
+
+    def _shuffled(self) -> BatchLoader:
+        arrays, device = self.tensors("train"), self.device
+        rank, world = self.rank_and_world
+        share = len(arrays[0]) // world  # every rank takes as many steps: what is left over waits an epoch
+        length = share // self.batch_size if self.drop_last else math.ceil(share / self.batch_size)
+        order: dict[int, Tensor] = {}
+
+        def batch(epoch: int, position: int) -> tuple[Tensor, ...]:
+            if epoch not in order:
+                order.clear()
+                shuffled = torch.randperm(len(arrays[0]), generator=generator(self.seed, "train", epoch))
+                order[epoch] = shuffled[rank : share * world : world].to(device)
+            chosen = order[epoch][position * self.batch_size : (position + 1) * self.batch_size]
+            picked = tuple(array[chosen] for array in arrays)
+            if type(self).transform is ArrayDataModule.transform:
+                return picked
+            return self.transform(picked, generator(self.seed, "train", epoch, 1 + position * world + rank))
+
+        return BatchLoader(batch, length)
+
+    def _in_order(self, split: str) -> BatchLoader:
+        rank, world = self.rank_and_world
+        arrays = tuple(array[rank::world] for array in self.tensors(split))
+        size = self.eval_batch_size
+
+        def batch(_epoch: int, position: int) -> tuple[Tensor, ...]:
+            return tuple(array[position * size : (position + 1) * size] for array in arrays)
+
+        return BatchLoader(batch, math.ceil(len(arrays[0]) / size))
+
+
+class StreamDataModule(BatchDataModule):
+    """Fresh samples in every batch: training on the population risk.
+
+    `spec.sizes` counts the training batches of an epoch and the samples of the held-out splits; these are drawn
+    once and stay. A subclass gives `spec` and `sample`.
+    """
+
+    def sample(self, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """`size` fresh samples, on the generator's device."""
+        raise NotImplementedError(f"{type(self).__name__} defines no sample")
+
+    def held_out(self, split: str) -> tuple[Tensor, ...]:
+        """The fixed samples of a held-out split, the same on every device."""
+        drawn = self.sample(self.spec.sizes[split], generator(self.seed, split, 0))
+        return tuple(t.to(self.device) for t in drawn)
+
+    def loader(self, split: str) -> BatchLoader:
+        rank, world = self.rank_and_world
+        if split == "train":
+
+            def fresh(epoch: int, position: int) -> tuple[Tensor, ...]:
+                key = generator(self.seed, "train", epoch, position * world + rank, self.device)
+                return self.sample(self.batch_size, key)
+
+            return BatchLoader(fresh, self.spec.sizes["train"])
+        held, size = tuple(t[rank::world] for t in self.held_out(split)), self.eval_batch_size
+
+        def fixed(_epoch: int, position: int) -> tuple[Tensor, ...]:
+            return tuple(t[position * size : (position + 1) * size] for t in held)
+
+        return BatchLoader(fixed, math.ceil(len(held[0]) / size))

@@ -1,0 +1,5 @@
+"""Deep networks that classify time series."""
+
+from zoo._registry import lazy_exports
+
+__getattr__, __dir__ = lazy_exports(__name__)
