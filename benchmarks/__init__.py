@@ -1,0 +1,1 @@
+"""The benchmark harness: configurations in, verdicts on the papers' claims out."""

@@ -1,0 +1,151 @@
+"""Entries of the form {class_path, init_args}: checked against the classes' signatures, and built.
+
+The only module that knows jsonargparse.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonargparse
+
+from benchmarks.problems import BadInput, Problem, close_matches, unknown_key, wrong_type
+
+
+@dataclass
+class Checker:
+    """Collects the problems of one file's entries."""
+
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, entry: str, message: str, close: tuple[str, ...] = (), command: str = "") -> None:
+        self.problems.append(Problem(self.file, entry, message, close, command))
+
+    def resolve(
+        self,
+        entry: str,
+        node: Any,
+        base: type,
+        *,
+        fill: Mapping[str, Any] | None = None,
+        given: tuple[str, ...] = (),
+        extra: tuple[str, ...] = (),
+    ) -> dict[str, Any] | None:
+        """The entry with every argument, defaults included, or None where something is wrong with it.
+
+        `fill` gives values for arguments that the entry leaves out, `given` names arguments that come at build
+        time, `extra` names keys allowed beside class_path and init_args.
+        """
+        if not isinstance(node, dict) or not isinstance(node.get("class_path"), str):
+            self.problems.append(wrong_type(self.file, entry, node, "{class_path: …, init_args: {…}}"))
+            return None
+        if bad := [key for key in node if key not in ("class_path", "init_args", *extra)]:
+            self.problems.append(unknown_key(self.file, entry, bad[0], ["class_path", "init_args", *extra]))
+            return None
+        cls = self._class(f"{entry}.class_path", node["class_path"], base)
+        arguments = node.get("init_args") or {}
+        if cls is None or not isinstance(arguments, dict):
+            if cls is not None:
+                self.problems.append(wrong_type(self.file, f"{entry}.init_args", arguments, "a mapping"))
+            return None
+        resolved = self.arguments(f"{entry}.init_args", cls, arguments, fill or {}, given)
+        if resolved is None:
+            return None
+        rest = {key: node[key] for key in extra if key in node}
+        return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": resolved, **rest}
+
+    def arguments(
+        self, entry: str, cls: Any, arguments: dict[str, Any], fill: Mapping[str, Any], given: tuple[str, ...] = ()
+    ) -> dict[str, Any] | None:
+        """Every argument of a class or function, checked; None where something is wrong."""
+        parameters = {n: p for n, p in inspect.signature(cls).parameters.items() if n not in given}
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        bad = [key for key in arguments if key not in names and not open_ended]
+        for key in bad:
+            self.problems.append(unknown_key(self.file, entry, key, names, f"argument of {cls.__qualname__}:"))
+        filled = {n: fill[n] for n in names if n in fill} | arguments
+        for name in (n for n in names if n not in filled and parameters[n].default is inspect.Parameter.empty):
+            self.add(f"{entry}.{name}", f"{cls.__qualname__} needs {name}, and neither the entry nor the data gives it")
+            bad.append(name)
+        return None if bad else self._typed(entry, cls, filled, given)
+
+    def _typed(self, entry: str, cls: Any, arguments: dict[str, Any], given: tuple[str, ...]) -> dict[str, Any] | None:
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls, "args", skip=set(given), fail_untyped=False) if inspect.isclass(
+            cls
+        ) else parser.add_function_arguments(cls, "args", skip=set(given), fail_untyped=False)
+        try:
+            parsed = parser.parse_object({"args": arguments}).as_dict()
+        except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
+            key, message = _explained(str(error), arguments)
+            self.add(f"{entry}.{key}" if key else entry, message)
+            return None
+        return _plain(parsed.get("args") or {})
+
+    def _class(self, entry: str, class_path: str, base: type) -> Any:
+        try:
+            cls = class_at(class_path)
+        except (ImportError, AttributeError, ValueError) as error:
+            known, command = _known(class_path)
+            reason = "" if isinstance(error, AttributeError) or "No module named" in str(error) else f": {error}"
+            self.add(entry, f"no class {class_path!r}{reason}", close_matches(class_path, known), command)
+            return None
+        if not (inspect.isclass(cls) and issubclass(cls, base)):
+            self.add(entry, f"{class_path} is no {base.__name__}")
+            return None
+        return cls
+
+    def done(self) -> None:
+        """Raises BadInput if any problem was found."""
+        if self.problems:
+            raise BadInput(self.problems)
+
+
+def _known(class_path: str) -> tuple[list[str], str]:
+    """The names that may have been meant, and the command that lists them."""
+    import datamodules
+    import zoo
+
+    if class_path.startswith("datamodules"):
+        return [f"datamodules.{n}" for n in datamodules.__all__], 'python -c "import datamodules; print(dir(datamodules))"'
+    if class_path.startswith("zoo") or "." not in class_path:
+        return [f"zoo.{n}" for n in zoo.list_models()], 'python -c "import zoo; print(zoo.list_models())"'
+    return [], ""
+
+
+def _explained(message: str, arguments: dict[str, Any]) -> tuple[str, str]:
+    """The key that a parser's message is about, and the message in our words."""
+    key = match[1] if (match := re.search(r'"args\.([\w.]+)"', message)) else ""
+    expected = match[1] if (match := re.search(r"[Ee]xpected a (.*?)(?:\. Got|$)", message, re.S)) else ""
+    value = arguments.get(key.partition(".")[0])
+    if expected:
+        kind = re.sub(r"<class '([\w.]+)'>", r"\1", expected).strip()
+        return key, f"expected {kind}, got {value!r} ({type(value).__name__})"
+    return key, " ".join(message.split())
+
+
+def _plain(value: Any) -> Any:
+    """Parsed values as plain data, so that they can be hashed and written as YAML."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def class_at(path: str) -> Any:
+    """The class or function at a dotted path, imported."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def build(node: Mapping[str, Any], *args: Any) -> Any:
+    """The object of a resolved entry."""
+    return class_at(node["class_path"])(*args, **node.get("init_args", {}))

@@ -1,0 +1,203 @@
+"""One Run → one Result, in a worker process of its own."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import importlib.metadata
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+
+from benchmarks import store, tracking, train
+from benchmarks.plan import Run
+from benchmarks.store import Result
+
+PACKAGES = ("torch", "lightning", "numpy", "wandb", "aeon", "torchvision")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How Runs execute; nothing here changes their results."""
+
+    results: Path
+    wandb: str = "offline"
+    accelerator: str = "cpu"
+    threads: int = 1
+    force: bool = False
+    papers: tuple[tuple[str, str], ...] = ()
+
+
+class Progress(pl.Callback):
+    """Tells the driver, twice a second at most, how far the training is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.due = 0.0
+        self.before = 0  # steps of finished stages
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.before += trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if (now := time.monotonic()) >= self.due:
+            self.due = now + 0.5
+            steps = float(trainer.max_steps if trainer.max_steps > 0 else (trainer.max_epochs or 0) * trainer.num_training_batches)
+            self.connection.send(("step", self.before + trainer.global_step, self.before + steps))
+
+
+def work(run: Run, options: Options, device: int, connection: Connection) -> None:
+    """The worker's main: makes the Result of a Run, or reuses the one that another suite has made meanwhile."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends its workers
+    threading.Thread(target=_end_with_driver, args=(connection,), daemon=True).start()
+    torch.set_num_threads(run.threads or options.threads)
+    folder = options.results / run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder), _logged(folder / "log.txt"):
+        if not options.force and store.finished(folder):
+            connection.send(("end", "cached"))
+            return
+        result = measure(run, options, device, folder, [Progress(connection)])
+        store.write(result, folder)
+    connection.send(("end", result.status))
+
+
+def measure(run: Run, options: Options, device: int, folder: Path, callbacks: list[pl.Callback]) -> Result:
+    """Executes a Run in this process; whatever goes wrong becomes a failed Result with its reason."""
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
+    name = device_name(options.accelerator, device)
+    result = Result(run.id, run.benchmark, run.model, run.seed, dict(run.point), device=name)
+    result.threads = torch.get_num_threads()
+    result.started, result.commit, result.versions = started.isoformat(timespec="seconds"), commit(), versions()
+    store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
+    history, logged = tracking.History(folder / "history.csv"), None
+    try:
+        logged = tracking.start_wandb(options.wandb, folder, run, options.accelerator, dict(options.papers).get(run.benchmark, ""))
+        outcome = train.run(
+            with_checkpoints(run, options.results),
+            run.seed,
+            folder,
+            accelerator=options.accelerator,
+            devices=1 if options.accelerator == "cpu" else [device],
+            loggers=lambda stage, first: [tracking.StageLogger(history, logged, stage, first)],
+            callbacks=callbacks,
+        )
+        _keep(outcome, result, folder)
+    except Exception as error:  # a Run may fail in any way: its Result says how, the others go on
+        traceback.print_exc()
+        result.error = explained(error)
+    history.save()
+    if logged is not None:
+        logged.summary.update({**result.metrics, "status": result.status, "params": result.params})
+        logged.finish(exit_code=0 if result.status == "finished" else 1)
+    result.peak_memory_bytes = peak_memory(options.accelerator)
+    result.total_seconds = time.perf_counter() - clock
+    return result
+
+
+def _keep(outcome: train.Outcome, result: Result, folder: Path) -> None:
+    import numpy as np
+
+    if outcome.arrays:
+        np.savez_compressed(folder / "arrays.npz", **{n: a.numpy() for n, a in outcome.arrays.items()})  # type: ignore[arg-type]
+    result.metrics, result.params, result.steps = outcome.metrics, outcome.params, outcome.steps
+    result.fit_seconds = outcome.fit_seconds
+    result.steps_per_second = outcome.steps / outcome.fit_seconds if outcome.fit_seconds else 0.0
+    result.status = "finished"
+
+
+def with_checkpoints(run: Run, results: Path) -> dict[str, Any]:
+    """The configuration with the files of the Runs that it needs."""
+    files = {other.id: str(results / other.folder / "checkpoint.ckpt") for other in run.needs}
+    arguments = {
+        key: {**{k: v for k, v in value.items() if k != "from"}, "checkpoint": files[value["from"]]}
+        if isinstance(value, dict) and "from" in value
+        else value
+        for key, value in run.config["model"]["init_args"].items()
+    }
+    return {**run.config, "model": {**run.config["model"], "init_args": arguments}}
+
+
+def explained(error: BaseException) -> str:
+    """The reason of a failure in one line."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        return f"out of memory: {str(error).partition(chr(10))[0] or type(error).__name__}"
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def device_name(accelerator: str, index: int) -> str:
+    """The device as the row names it."""
+    return torch.cuda.get_device_name(index) if accelerator == "gpu" else f"cpu ({platform.machine()})"
+
+
+def peak_memory(accelerator: str) -> int:
+    """Bytes: of the device's allocator on a GPU, of the process on a CPU."""
+    if accelerator == "gpu":
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout that the package runs from; empty when installed."""
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return ""
+    ask = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results lean on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _end_with_driver(connection: Connection) -> None:
+    """Ends the process when the pipe to the driver closes, also after a kill -9."""
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock; the system gives it back when the process ends, however it ends."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Sends everything that the process prints to a file, what native code prints too."""
+    with path.open("a", encoding="utf-8", buffering=1) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        with redirect_stdout(log), redirect_stderr(log):
+            yield

@@ -1,0 +1,106 @@
+"""The id of a Run: a hash of everything that determines its result.
+
+That is the resolved configuration, the seed, the data version, torch's release, and the syntax trees (without
+comments and docstrings) of the project's modules that the model, the data and the training can reach. Files that
+only export names (`__init__.py`) do not count, so that adding a model leaves all other ids alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PROJECT = ("zoo", "datamodules", "benchmarks")
+FRAME = ("benchmarks.train",)
+
+
+def run_id(config: Mapping[str, Any], seed: int, data_version: str, classes: Iterable[str]) -> str:
+    """Twelve hex digits: equal for equal results, whatever the order of the configuration's keys."""
+    release = ".".join(torch.__version__.split(".")[:2])
+    modules = sorted({path.rpartition(".")[0] for path in classes} | set(FRAME))
+    facts = {"config": config, "seed": seed, "data": data_version, "torch": release, "code": code_digest(modules)}
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """The digest of the modules and of everything of the project that they import."""
+    reached: dict[str, str] = {}
+    waiting = list(modules)
+    tops = {name.partition(".")[0] for name in waiting} | set(PROJECT)
+    while waiting:
+        name = waiting.pop()
+        if name in reached or name.partition(".")[0] not in tops or (path := _source(name)) is None:
+            continue
+        reached[name] = _digest(path, path.stat().st_mtime_ns)
+        imported = (m for m in _imports(name, path, path.stat().st_mtime_ns) if m.partition(".")[0] in tops)
+        waiting += [m for m in imported if not _exports_only(m)]
+    return hashlib.sha256(json.dumps(reached, sort_keys=True).encode()).hexdigest()
+
+
+def _source(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    path = Path(spec.origin) if spec and spec.origin else None
+    outside = path is None or path.suffix != ".py" or "site-packages" in path.parts and module.split(".")[0] not in PROJECT
+    return None if outside else path
+
+
+def _exports_only(module: str) -> bool:
+    path = _source(module)
+    return path is None or path.name == "__init__.py"
+
+
+@cache
+def _digest(path: Path, _modified: int) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(body[0]):
+            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+
+
+def _is_docstring(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def _imports(module: str, path: Path, _modified: int) -> tuple[str, ...]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(name for node in _run_time_nodes(tree) for name in _named(node, package))
+
+
+def _run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _run_time_nodes(child)
+
+
+def _named(node: ast.AST, package: str) -> Iterator[str]:
+    """The modules that an import statement may load, lazily exported classes followed to their sources."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        base = ".".join([*parents, *([node.module] if node.module else [])])
+        yield base
+        for alias in node.names:
+            yield f"{base}.{alias.name}"
+            if base.partition(".")[0] in PROJECT and _source(base) and _exports_only(base):
+                defined = getattr(importlib.import_module(base), alias.name, None)
+                yield getattr(defined, "__module__", base)

@@ -1,0 +1,174 @@
+"""Where Runs execute: worker processes on the local devices, one Run each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from benchmarks import store
+from benchmarks.execute import Options, device_name, work
+from benchmarks.plan import Run
+from benchmarks.store import Result
+
+MOST_WORKERS = 16  # a worker takes about half a gigabyte before its data
+#: Called with a Run, what happened to it ("cached", "start", "step", "end") and what belongs to that.
+Listener = Callable[[Run, str, Any], None]
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def places(devices: str) -> tuple[str, int]:
+    """The accelerator and how many Runs execute at once, for `auto` or a count.
+
+    Raises ValueError where more devices are asked for than there are.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    there, kind = (gpus, "GPUs") if gpus else (cores(), "processor cores")
+    most = gpus or min(there, MOST_WORKERS)
+    count = most if devices == "auto" else int(devices) if devices.isdigit() else 0
+    if not 1 <= count <= there:
+        raise ValueError(f"expected auto or a count from 1 to {there} ({there} {kind} are visible), got {devices!r}")
+    return ("gpu" if gpus else "cpu"), count
+
+
+@dataclass
+class Worker:
+    """A process at work on a Run."""
+
+    run: Run
+    process: ForkServerProcess
+    connection: Connection
+    devices: list[int]
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def overdue(self) -> bool:
+        limit = self.run.time_limit
+        return limit is not None and time.monotonic() - self.started > limit
+
+
+class LocalLauncher:
+    """A queue of Runs over worker processes; each Run that ends leaves its Result in the store."""
+
+    def __init__(self, options: Options, workers: int, libraries: Sequence[str], listen: Listener) -> None:
+        self.options = options
+        self.listen = listen
+        self.free = list(range(workers))
+        self.workers: list[Worker] = []
+        self.done: dict[Path, Result] = {}  # by the Run's folder
+        self.context = multiprocessing.get_context("forkserver")
+        wandb = ["wandb"] if options.wandb != "disabled" else []
+        self.context.set_forkserver_preload(["benchmarks.execute", *wandb, *libraries])
+
+    def launch(self, runs: Sequence[Run]) -> list[Result]:
+        """Executes the Runs, each after those that it needs, and returns their Results in the same order."""
+        waiting = [run for run in runs if not self._cached(run)]
+        try:
+            while waiting or self.workers:
+                waiting = [run for run in waiting if not self._started_or_dropped(run)]
+                self._listen_to_workers()
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+            for worker in self.workers:
+                worker.process.join(10)
+        return [self.done[run.folder] for run in runs]
+
+    def _cached(self, run: Run) -> bool:
+        result = None if self.options.force else store.finished(self.options.results / run.folder)
+        if result:
+            self._end(run, replace(result, cached=True))
+        return result is not None
+
+    def _end(self, run: Run, result: Result) -> None:
+        self.done[run.folder] = result
+        self.listen(run, "cached" if result.cached else "end", result)
+
+    def _started_or_dropped(self, run: Run) -> bool:
+        """Starts a Run if there is room and what it needs is there; drops it if that failed."""
+        needed = [self.done.get(other.folder) for other in run.needs]
+        if failed := [result for result in needed if result and result.status != "finished"]:
+            reason = f"needs {failed[0].benchmark}/{failed[0].model}, which {failed[0].status}"
+            self._end(run, self._result(run, "not run", reason))
+            return True
+        slots = min(-(-(run.threads or 1) // self.options.threads), len(self.free) + sum(len(w.devices) for w in self.workers))
+        if None in needed or len(self.free) < slots:
+            return False
+        self._start(run, [self.free.pop(0) for _ in range(slots)])
+        return True
+
+    def _start(self, run: Run, devices: list[int]) -> None:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=work, args=(run, self.options, devices[0], theirs), name=str(run.folder))
+        process.start()
+        theirs.close()
+        self.workers.append(Worker(run, process, ours, devices))
+        self.listen(run, "start", None)
+
+    def _listen_to_workers(self) -> None:
+        talking = wait([worker.connection for worker in self.workers], timeout=0.2)
+        for worker in list(self.workers):
+            if worker.connection in talking:
+                self._hear(worker)
+            elif worker.overdue:
+                self._stop(worker)
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            kind, *rest = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            worker.process.join()
+            self._died(worker)
+            return
+        if kind == "step":
+            self.listen(worker.run, "step", tuple(rest))
+        else:
+            self._leave(worker, store.read(self.options.results / worker.run.folder), cached=rest == ["cached"])
+
+    def _leave(self, worker: Worker, result: Result | None, cached: bool = False) -> None:
+        assert result is not None, "a worker reports its end after writing its Result"
+        worker.connection.close()
+        worker.process.join()
+        self.workers.remove(worker)
+        self.free = sorted(self.free + worker.devices)
+        self._end(worker.run, replace(result, cached=cached))
+
+    def _stop(self, worker: Worker) -> None:
+        worker.process.terminate()
+        worker.process.join(10)
+        worker.process.kill()
+        worker.process.join()
+        self._fail(worker, f"time limit of {worker.run.time_limit:g} s reached")
+
+    def _died(self, worker: Worker) -> None:
+        code = worker.process.exitcode or 0
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = ": the system may be out of memory" if name == "SIGKILL" else ""
+            self._fail(worker, f"killed by {name}{hint}")
+        else:
+            self._fail(worker, f"the process ended with status {code}; its log.txt may say why")
+
+    def _fail(self, worker: Worker, reason: str) -> None:
+        result = self._result(worker.run, "failed", reason)
+        store.write(result, self.options.results / worker.run.folder)
+        self._leave(worker, result)
+
+    def _result(self, run: Run, status: str, error: str) -> Result:
+        result = Result(run.id, run.benchmark, run.model, run.seed, dict(run.point), status, error)
+        result.folder = str(self.options.results / run.folder)
+        result.device = device_name(self.options.accelerator, 0)
+        return result

@@ -1,0 +1,93 @@
+"""What is going on: one live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from benchmarks.plan import Run
+from benchmarks.store import Result
+from benchmarks.tables import duration
+
+
+@dataclass
+class Running:
+    """A Run at work: since when, and how many of its steps are done."""
+
+    run: Run
+    since: float = field(default_factory=time.monotonic)
+    step: float = 0
+    steps: float = 0
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.since
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Name, share done, rate, time left."""
+        name = f"{self.run.benchmark}/{self.run.model} seed {self.run.seed}"
+        if not self.step or not self.steps:
+            return name, "starting", "", ""
+        rate = self.step / self.elapsed
+        return name, f"{self.step / self.steps:.0%}", f"{rate:,.0f} steps/s", duration((self.steps - self.step) / rate)
+
+
+class View:
+    """Counts the Runs by state and shows each change; `live` redraws in place."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console = console
+        self.counts = {"queued": total, "running": 0, "cached": 0, "finished": 0, "failed": 0, "not run": 0}
+        self.running: dict[Any, Running] = {}
+        self.live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[View]:
+        """Redraws while the block runs, if the console is a terminal."""
+        if not self.console.is_terminal:
+            yield self
+            return
+        with Live(self, console=self.console, refresh_per_second=4, transient=True) as self.live:
+            yield self
+        self.live = None
+
+    def __rich__(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_row("  ".join(f"{n} {state}" for state, n in self.counts.items() if n))
+        for row in self.running.values():
+            table.add_row(*row.cells)
+        return table
+
+    def listen(self, run: Run, kind: str, value: Any) -> None:
+        """Takes what the launcher tells."""
+        if kind == "start":
+            self._move("queued", "running")
+            self.running[run.folder] = Running(run)
+        elif kind == "step" and run.folder in self.running:
+            self.running[run.folder].step, self.running[run.folder].steps = value
+        elif kind in ("cached", "end"):
+            before = "running" if self.running.pop(run.folder, None) else "queued"
+            self._move(before, "cached" if value.cached else value.status)
+            self._say(run, value)
+
+    def _move(self, before: str, after: str) -> None:
+        self.counts[before] -= 1
+        self.counts[after] += 1
+
+    def _say(self, run: Run, result: Result) -> None:
+        if result.cached and self.live is None:
+            return
+        done = sum(self.counts[state] for state in ("cached", "finished", "failed", "not run"))
+        name = f"{run.benchmark}/{run.model} seed {run.seed}"
+        why = f": {result.error}" if result.error else ""
+        if not result.cached:
+            line = f"[{done}/{sum(self.counts.values())}] {name} {result.status} in {duration(result.total_seconds)}{why}"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,99 @@
+"""From Results to verdicts, tables, figures and files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+
+from benchmarks import reference, tables
+from benchmarks.check import class_at
+from benchmarks.claims import judge
+from benchmarks.plan import Plan
+from benchmarks.schema import Benchmark
+from benchmarks.store import Result, write_whole
+
+
+@dataclass
+class Report:
+    """The records of an invocation: rows of Runs, rows of claims, files of figures."""
+
+    plan: Plan
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Path] = field(default_factory=dict)
+
+    def of(self, benchmark: Benchmark) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["benchmark"] == benchmark.name]
+
+    def tables(self, benchmark: Benchmark) -> list[tables.Table]:
+        """The results and the claims of a benchmark, beside those of the reference run."""
+        verdicts = [row for row in self.verdicts if row["benchmark"] == benchmark.name]
+        known = reference.read(benchmark.family).get("claims", [])
+        found = [tables.results_table(f"{benchmark.name}: {benchmark.title}", self.of(benchmark))]
+        return found + ([tables.claims_table("Claims", verdicts, known)] if verdicts else [])
+
+    def print(self, console: Console) -> None:
+        """The report on a terminal."""
+        for benchmark in self.plan.benchmarks:
+            console.print(Group(*(table.rich() for table in self.tables(benchmark))))
+            if benchmark.name in self.figures:
+                console.print(f"  figure: {escape(str(self.figures[benchmark.name]))}\n", soft_wrap=True)
+        if failures := tables.failures_table(self.rows):
+            console.print(failures.rich())
+        console.print(self.summary, highlight=False)
+
+    @property
+    def summary(self) -> str:
+        """One line: Runs and claims by their outcome."""
+        status = [("cached" if row.get("cached") else row["status"]) for row in self.rows]
+        runs = ", ".join(f"{status.count(s)} {s}" for s in dict.fromkeys(status))
+        outcome = [row["verdict"] for row in self.verdicts]
+        claims = ", ".join(f"{outcome.count(v)} {v}" for v in tables.MARKS if v in outcome)
+        return f"Runs: {runs or 'none'}. Claims: {claims or 'none'}."
+
+    def markdown(self) -> str:
+        """The report as Markdown, figures linked."""
+        parts = []
+        for benchmark in self.plan.benchmarks:
+            parts.append(f"## {benchmark.name}\n\n{benchmark.title}")
+            parts += [table.markdown() for table in self.tables(benchmark)]
+            if benchmark.name in self.figures:
+                parts.append(f"![{benchmark.title}]({benchmark.name}/{self.figures[benchmark.name].name})")
+        if failures := tables.failures_table(self.rows):
+            parts += ["## Runs without a result", failures.markdown()]
+        return "\n\n".join([*parts, self.summary]) + "\n"
+
+
+def make(plan: Plan, results: Sequence[Result], root: Path | None) -> Report:
+    """Judges the claims, draws the figures and writes report.md below the results folder (if there is one)."""
+    report = Report(plan, [result.row | {"metrics": result.metrics} for result in results] + plan.absent)
+    for benchmark in plan.benchmarks:
+        own = [result for result in results if result.benchmark == benchmark.name]
+        rows, extra = report.of(benchmark), summaries(benchmark, own)
+        how = {"deterministic": benchmark.deterministic, "changed": benchmark.changed}
+        verdicts = [judge(claim, rows, extra, **how) for claim in benchmark.claims]  # type: ignore[arg-type]
+        report.verdicts += [verdict.row(benchmark.name) for verdict in verdicts]
+        finished = [result for result in own if result.status == "finished"]
+        if root and benchmark.figure and finished:
+            report.figures[benchmark.name] = draw(benchmark.figure, finished, root / benchmark.name / "figure.png")
+    if root:
+        write_whole(root / "report.md", report.markdown())
+    return report
+
+
+def summaries(benchmark: Benchmark, results: Sequence[Result]) -> list[Mapping[str, Any]]:
+    """What the benchmark's summary function makes of all finished Results: rows of model, point, n, metrics."""
+    finished = [result for result in results if result.status == "finished"]
+    return list(class_at(benchmark.summary)(finished)) if benchmark.summary and finished else []
+
+
+def draw(figure: str, results: Sequence[Result], path: Path) -> Path:
+    """Draws a benchmark's figure from its finished Results and saves it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    class_at(figure)(results).savefig(path, dpi=150, bbox_inches="tight")
+    return path

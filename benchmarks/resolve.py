@@ -1,0 +1,122 @@
+"""From a label's settings to the complete configuration of a Run, checked on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from benchmarks.check import Checker, build
+from datamodules import DataMissing, Spec
+from zoo._module import ZooModule
+
+#: Trainer arguments that the harness sets itself.
+HARNESS = (
+    *("logger", "callbacks", "default_root_dir", "accelerator", "strategy", "devices", "num_nodes", "plugins"),
+    *("enable_progress_bar", "enable_model_summary", "enable_checkpointing", "enable_autolog_hparams", "inference_mode"),
+    *("fast_dev_run", "barebones", "profiler", "num_sanity_val_steps", "model_registry", "use_distributed_sampler"),
+)
+
+
+class NotHere(Exception):
+    """Data or a device that a benchmark needs is absent; the message says what and how to get it."""
+
+
+@dataclass
+class Resolver:
+    """Checks and completes the entries of one benchmark file."""
+
+    checker: Checker
+    specs: dict[str, tuple[dict[str, Any], Spec] | None] = field(default_factory=dict)
+
+    def data(self, entry: str, node: Any, seed: int) -> tuple[dict[str, Any], Spec] | None:
+        """The data entry with its arguments, and what the data module knows of itself.
+
+        Raises NotHere where files are missing.
+        """
+        resolved = self.checker.resolve(entry, node, pl.LightningDataModule, fill={"seed": seed})
+        if resolved is None:
+            return None
+        try:
+            module = build(resolved)
+            module.prepare_data()
+            return resolved, module.spec
+        except DataMissing as error:
+            raise NotHere(str(error)) from error
+        except (ValueError, TypeError, ImportError) as error:
+            self.checker.add(f"{entry}.init_args", str(error))
+            return None
+
+    def settings(self, label: str, settings: Mapping[str, Any], seed: int) -> tuple[dict[str, Any], Spec] | None:
+        """The complete configuration of a label, and its data's spec; None where something is wrong."""
+        own = f"models.{label}"
+        data = self._once("data", settings["data"], seed)
+        if data is None:
+            return None
+        data_entry, spec = data
+        model = self.checker.resolve(own, settings["model"], ZooModule, fill=spec.arguments)
+        config: dict[str, Any] = {"data": data_entry, "model": model, "fit": settings["fit"]}
+        optimizer = {"optimizer": (torch.optim.Optimizer, ("params",), ())}
+        schedule = {"lr_scheduler": (torch.optim.lr_scheduler.LRScheduler, ("optimizer",), ("interval", "monitor"))}
+        for key, (base, given, extra) in (optimizer | schedule).items():
+            if key in settings:
+                config[key] = self.checker.resolve(f"{key}", settings[key], base, given=given, extra=extra)
+        callbacks = enumerate(settings.get("callbacks", ()))
+        config["callbacks"] = [self.checker.resolve(f"callbacks[{i}]", node, pl.Callback) for i, node in callbacks]
+        config["trainer"] = self._trainer(settings)
+        if "select" in settings:
+            config["select"] = {"mode": "min", **settings["select"]}
+        if None in (*config["callbacks"], *config.values()):
+            return None
+        return (config, spec) if self._fits(label, config, spec) else None
+
+    def _once(self, entry: str, node: Any, seed: int) -> tuple[dict[str, Any], Spec] | None:
+        key = json.dumps([node, seed], sort_keys=True, default=str)
+        if key not in self.specs:
+            self.specs[key] = self.data(entry, node, seed)
+        return self.specs[key]
+
+    def _trainer(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        asked = settings["trainer"]
+        resolved = self.checker.arguments("trainer", pl.Trainer, asked, {}, given=HARNESS)
+        if resolved is None:
+            return None
+        if settings["fit"] and not {"max_steps", "max_epochs"} & set(asked):
+            self.checker.add("trainer", "a benchmark that fits says for how long: max_steps or max_epochs")
+            return None
+        return {key: resolved[key] for key in asked}
+
+    def _fits(self, label: str, config: Mapping[str, Any], spec: Spec) -> bool:
+        """Whether the model can be built and takes a batch of the data: tried on the meta device."""
+        entry = f"models.{label}"
+        try:
+            with torch.device("meta"):
+                model = build(config["model"])
+        except Exception as error:  # a constructor may raise anything; the user needs the entry beside it
+            self.checker.add(f"{entry}.init_args", _first_line(error))
+            return False
+        overrides = type(model).configure_optimizers is not pl.LightningModule.configure_optimizers
+        if config["fit"] and not overrides and "optimizer" not in config and not model.stages():
+            self.checker.add(entry, f"{type(model).__name__} has no optimiser of its own: give an optimizer entry")
+            return False
+        device = "cpu" if "meta" in model.exceptions else "meta"
+        model = build(config["model"]) if device == "cpu" else model
+        try:
+            batch = spec.example(2, device)
+            model.step(batch) if type(model).step is not ZooModule.step else model(*model.inputs(batch))
+        except Exception as error:  # whatever an impossible pair raises
+            shapes = ", ".join(str(("N", *f.shape)).replace("'", "") for f in spec.batch)
+            name = config["data"]["class_path"].rpartition(".")[2]
+            message = f"{type(model).__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
+            self.checker.add(entry, message)
+            return False
+        return True
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0] or type(error).__name__
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

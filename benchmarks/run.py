@@ -1,0 +1,218 @@
+"""The command line: names → plan → launch → store → report.
+
+Importing this module imports neither torch nor Lightning, so that --list and --help answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import documents
+from benchmarks.problems import BadInput, Problem
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `python -m benchmarks.run`."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks.run",
+        description="Runs benchmarks and says, claim by claim, whether the papers' statements hold.",
+        epilog="Exit status: 0 all Runs finished or not run with reason, 1 some failed, 2 bad input.",
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("names", nargs="*", metavar="NAME", help="a benchmark, a glob, or the path of a .yaml; none: the quick suite")
+    add("--suite", metavar="NAME", help="a suite of configs/suites")
+    add("--seeds", type=int, metavar="N", help="the number of seeds, in place of the benchmarks' own")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a benchmark's dotted key, e.g. trainer.max_steps=100")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="where Results are kept (default: results)")
+    add("--data-dir", metavar="DIR", help="where data files are (default: $ZOO_DATA_DIR, else the cache folder)")
+    add("--devices", default="auto", metavar="auto|N", help="how many Runs at once: GPUs, or CPU workers")
+    add("--launcher", choices=["local"], default="local", help="where Runs execute")
+    add("--wandb", choices=["offline", "online", "disabled"], default="offline", help="Weights & Biases (default: offline)")
+    add("--list", nargs="?", const="*", metavar="PATTERN", help="list the benchmarks and end")
+    add("--dry-run", action="store_true", help="check everything, show the Runs, start nothing")
+    add("--force", action="store_true", help="run again what is finished already")
+    add("--strict", action="store_true", help="exit status 1 also where a claim is not reproduced")
+    add("--json", action="store_true", help="one JSON document on standard output, all else on standard error")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        return listing(options) if options.list is not None else execute(options)
+    except BadInput as error:
+        count = len(error.problems)
+        print(f"error: {count} problem{'s' * (count > 1)}, nothing was started\n\n{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished Runs are kept, the same command continues", file=sys.stderr)
+        return 130
+
+
+def listing(options: argparse.Namespace) -> int:
+    """Prints the benchmarks whose name matches, from the YAML files alone."""
+    import fnmatch
+
+    files = documents.benchmark_files()
+    rows = [_listed(n, documents.read(p)) for n, p in files.items() if fnmatch.fnmatchcase(n, options.list)]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    width = max((len(row["benchmark"]) for row in rows), default=0)
+    for row in rows:
+        needs = f"  [needs {', '.join(row['needs'])}]" if row["needs"] else ""
+        print(f"{row['benchmark']:<{width}}  {row['title']}{needs}")
+        print(f"{'':<{width}}  {', '.join(row['models'])}; {row['seeds']} seeds; {row['claims']} claims")
+    print(f"\nsuites: {', '.join(documents.suite_files())}")
+    return 0
+
+
+def _listed(name: str, document: dict[str, Any]) -> dict[str, Any]:
+    seeds = document.get("seeds", 1)
+    return {
+        "benchmark": name,
+        "title": document.get("title", ""),
+        "family": name.partition("/")[0],
+        "paper": (document.get("paper") or {}).get("key", ""),
+        "models": list(document.get("models", {})),
+        "seeds": 1 if document.get("deterministic") else seeds if isinstance(seeds, int) else len(seeds),
+        "claims": len(document.get("claims", [])),
+        "needs": list(document.get("needs", [])),
+    }
+
+
+def chosen(options: argparse.Namespace) -> list[tuple[Any, bool]]:
+    """The benchmarks that the arguments name, each with whether it was named exactly."""
+    from benchmarks.schema import read_benchmark
+
+    settings, problems = {}, []
+    for text in options.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            problems.append(Problem("command line", f"--set {text}", "expected KEY=VALUE"))
+        settings[key] = documents.parse(value)
+    picked = {n: (p, exact, settings) for n, (p, exact) in documents.select(options.names).items()}
+    suite = options.suite or (None if options.names else "quick")
+    for name, changes in (documents.suite(suite) if suite else {}).items():
+        own = {**changes.get("set", {}), **settings}
+        seeds = {"seeds": changes["seeds"]} if "seeds" in changes else {}
+        picked.setdefault(name, (documents.benchmark_files()[name], False, own | seeds))
+    made = []
+    for name, (path, exact, own) in picked.items():
+        try:
+            document = documents.read(path)
+            document |= {"seeds": own["seeds"]} if "seeds" in own else {}
+            document |= {"seeds": options.seeds} if options.seeds is not None else {}
+            made.append((read_benchmark(name, path, document, {k: v for k, v in own.items() if k != "seeds"}), exact))
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
+    return made
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Plans, launches and reports."""
+    from rich.console import Console
+
+    if options.data_dir:
+        os.environ["ZOO_DATA_DIR"] = str(Path(options.data_dir).resolve())
+    benchmarks = chosen(options)
+    console = Console(stderr=options.json)
+    with console.status("loading torch and checking the configurations …"):
+        from benchmarks import plan
+
+        planned = plan.make(benchmarks)
+        root, place = _results_folder(options), _places(options)
+    if options.dry_run:
+        return _show_plan(planned, root, options, console)
+    results = _launch(planned, root, place, options, console)
+    return _report(planned, results, root, options, console)
+
+
+def _places(options: argparse.Namespace) -> tuple[str, int]:
+    from benchmarks.launch import places
+
+    try:
+        return places(options.devices)
+    except ValueError as error:
+        raise BadInput([Problem("command line", "--devices", str(error))]) from error
+
+
+def _results_folder(options: argparse.Namespace) -> Path:
+    root: Path = options.results.resolve()
+    parent = next(p for p in (root, *root.parents) if p.exists())
+    writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+    try:
+        if not writable:
+            raise PermissionError(f"{parent} is not a folder that can be written")
+        if not options.dry_run:
+            root.mkdir(parents=True, exist_ok=True)
+            probe = root / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+    except OSError as error:
+        message = f"cannot write results to {root} ({error}): give another folder"
+        raise BadInput([Problem("command line", "--results", message)]) from error
+    return root
+
+
+def _show_plan(planned: Any, root: Path, options: argparse.Namespace, console: Any) -> int:
+    from benchmarks import store
+
+    rows = []
+    for run in planned.ordered:
+        cached = store.finished(root / run.folder) is not None
+        rows.append({"id": run.id, "benchmark": run.benchmark, "model": run.model, "seed": run.seed, "cached": cached})
+    if options.json:
+        print(json.dumps({"runs": rows + planned.absent, "claims": []}, indent=1))
+        return 0
+    for row in rows:
+        state = "cached" if row["cached"] else "to run"
+        console.print(f"{row['id']}  {state}  {row['benchmark']}/{row['model']} seed {row['seed']}", highlight=False)
+    for row in planned.absent:
+        console.print(f"{'–':<12}  not run  {row['benchmark']}/{row['model']}: {row['error']}", highlight=False)
+    return 0
+
+
+def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.Namespace, console: Any) -> Any:
+    from benchmarks.check import class_at
+    from benchmarks.execute import Options
+    from benchmarks.launch import LocalLauncher, cores
+    from benchmarks.progress import View
+
+    accelerator, workers = place
+    papers = tuple((b.name, str(b.paper.get("key", ""))) for b in planned.benchmarks)
+    threads = max(1, cores() // workers)
+    how = Options(root, options.wandb, accelerator, threads, options.force, papers)
+    data = {run.config["data"]["class_path"] for run in planned.ordered}
+    libraries = sorted({name for path in data for name in getattr(class_at(path), "libraries", ())})
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    runs = planned.ordered
+    with View(console, len(runs)).shown() as view:
+        return LocalLauncher(how, workers, libraries, view.listen).launch(runs)
+
+
+def _report(planned: Any, results: Any, root: Path, options: argparse.Namespace, console: Any) -> int:
+    from benchmarks import report
+
+    made = report.make(planned, results, root)
+    made.print(console)
+    if options.json:
+        print(json.dumps({"runs": made.rows, "claims": made.verdicts}, indent=1))
+    failed = any(row["status"] == "failed" for row in made.rows)
+    missed = options.strict and any(row["verdict"] == "not reproduced" for row in made.verdicts)
+    return 1 if failed or missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Benchmark: one YAML document, checked in its outer form without importing any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import Claim, read_claims
+from benchmarks.documents import shown
+from benchmarks.problems import BadInput, Problem, unknown_key, wrong_type
+
+PER_LABEL = ("data", "optimizer", "lr_scheduler", "callbacks", "trainer", "select", "sweep", "fit")
+NAMED = {"class_path": str, "init_args": dict}
+TOP: dict[str, tuple[type, ...]] = {
+    "title": (str,),
+    "paper": (dict,),
+    "data": (dict,),
+    "models": (dict,),
+    "optimizer": (dict,),
+    "lr_scheduler": (dict,),
+    "callbacks": (list,),
+    "trainer": (dict,),
+    "select": (dict,),
+    "sweep": (dict,),
+    "fit": (bool,),
+    "seeds": (int, list),
+    "deterministic": (bool,),
+    "threads": (int,),
+    "time_limit": (int, float),
+    "needs": (list,),
+    "summary": (str,),
+    "figure": (str,),
+    "claims": (list,),
+}
+REQUIRED = ("title", "data", "models")
+NOUNS = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A title, data, labelled models, seeds and claims; `models` maps a label to its complete settings."""
+
+    name: str
+    file: str
+    title: str
+    models: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...]
+    claims: tuple[Claim, ...]
+    paper: Mapping[str, Any] = field(default_factory=dict)
+    deterministic: bool = False
+    threads: int | None = None
+    time_limit: float | None = None
+    needs: tuple[str, ...] = ()
+    summary: str | None = None
+    figure: str | None = None
+    changed: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        return self.name.partition("/")[0]
+
+
+def read_benchmark(name: str, path: Path, document: dict[str, Any], settings: Mapping[str, Any]) -> Benchmark:
+    """The benchmark of a document after `--set` settings (dotted key → value).
+
+    Raises BadInput with everything that is wrong in its outer form.
+    """
+    file = shown(path)
+    problems: list[Problem] = []
+    for key, value in settings.items():
+        _set(document, key, value, problems)
+    _check_form(file, document, problems)
+    if problems:
+        raise BadInput(problems)
+    shared = {key: document[key] for key in PER_LABEL if key in document}
+    models = {label: _settings(shared, model) for label, model in document["models"].items()}
+    seeds = _seeds(file, document.get("seeds", 1), document.get("deterministic", False), problems)
+    claims = read_claims(file, document.get("claims", []), models, problems)
+    if problems:
+        raise BadInput(problems)
+    rest = ("title", "paper", "deterministic", "threads", "time_limit", "summary", "figure")
+    return Benchmark(
+        name=name,
+        file=file,
+        models=models,
+        seeds=seeds,
+        claims=claims,
+        needs=tuple(document.get("needs", ())),
+        changed=tuple(f"{key}={value}" for key, value in settings.items()),
+        **{key: document[key] for key in rest if key in document},
+    )
+
+
+def _settings(shared: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """A label's settings: the benchmark's, with the label's own in their place (trainer and sweep by key)."""
+    own = {key: model[key] for key in PER_LABEL if key in model}
+    merged = {**shared, **own}
+    if "trainer" in shared and "trainer" in own:
+        merged["trainer"] = {**shared["trainer"], **own["trainer"]}
+    named = {key: model[key] for key in NAMED if key in model}
+    return {"model": named, "sweep": {}, "fit": True, "trainer": {}, **merged}
+
+
+def _set(document: dict[str, Any], key: str, value: Any, problems: list[Problem]) -> None:
+    place, where = f"--set {key}", "command line"
+    first, *rest = key.split(".")
+    if first not in TOP:
+        known = sorted(TOP)
+        problem = unknown_key(where, "", first, known)
+        problems.append(Problem(where, place, problem.message, problem.close))
+        return
+    if first == "models" and (not rest or rest[0] not in document.get("models", {})):
+        labels = list(document.get("models", {}))
+        problem = unknown_key(where, "", rest[0] if rest else "", labels, "model label")
+        problems.append(Problem(where, place, problem.message, problem.close))
+        return
+    node = document
+    for part in [first, *rest][:-1]:
+        inner = node.setdefault(part, {})
+        if not isinstance(inner, dict):
+            problems.append(Problem(where, place, f"{part!r} is {inner!r}, not a mapping: it has no key {rest[-1]!r}"))
+            return
+        node = inner
+    node[[first, *rest][-1]] = value
+
+
+def _check_form(file: str, document: dict[str, Any], problems: list[Problem]) -> None:
+    problems += [Problem(file, key, f"missing: every benchmark has {key!r}") for key in REQUIRED if key not in document]
+    for key, value in document.items():
+        if key not in TOP:
+            problems.append(unknown_key(file, "", str(key), list(TOP)))
+        elif not isinstance(value, TOP[key]) or (isinstance(value, bool) and bool not in TOP[key]):
+            problems.append(wrong_type(file, key, value, " or ".join(NOUNS[t] for t in TOP[key])))
+    models = document.get("models")
+    if isinstance(models, dict):
+        if not models:
+            problems.append(Problem(file, "models", "expected at least one model, got none"))
+        for label, model in models.items():
+            _check_label(file, str(label), model, problems)
+    _check_select(file, "select", document.get("select"), problems)
+    for key in ("threads", "time_limit"):
+        if isinstance(value := document.get(key, 1), int | float) and value <= 0:
+            problems.append(Problem(file, key, f"expected more than 0, got {value}"))
+
+
+def _check_label(file: str, label: str, model: Any, problems: list[Problem]) -> None:
+    entry = f"models.{label}"
+    if not isinstance(model, dict):
+        problems.append(wrong_type(file, entry, model, "a mapping with class_path and init_args"))
+        return
+    if not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
+        problems.append(Problem(file, entry, "a label names a folder: letters, digits, '_', '-' and '.' only"))
+    for key, value in model.items():
+        if key not in (*NAMED, *PER_LABEL):
+            problems.append(unknown_key(file, entry, key, [*NAMED, *PER_LABEL]))
+        elif key in PER_LABEL and not isinstance(value, TOP[key]):
+            problems.append(wrong_type(file, f"{entry}.{key}", value, NOUNS[TOP[key][0]]))
+    _check_select(file, f"{entry}.select", model.get("select"), problems)
+
+
+def _check_select(file: str, entry: str, select: Any, problems: list[Problem]) -> None:
+    if select is None or not isinstance(select, dict):
+        return
+    problems += [unknown_key(file, entry, key, ["monitor", "mode"]) for key in select if key not in ("monitor", "mode")]
+    monitor, mode = select.get("monitor"), select.get("mode", "min")
+    if not isinstance(monitor, str) or not monitor.startswith(("train/", "val/")):
+        message = f"expected train/NAME or val/NAME (weights are never chosen on test data), got {monitor!r}"
+        problems.append(Problem(file, f"{entry}.monitor", message))
+    if mode not in ("min", "max"):
+        problems.append(Problem(file, f"{entry}.mode", f"expected min or max, got {mode!r}"))
+
+
+def _seeds(file: str, seeds: Any, deterministic: bool, problems: list[Problem]) -> tuple[int, ...]:
+    chosen = list(range(seeds)) if isinstance(seeds, int) else seeds
+    whole: Callable[[Any], bool] = lambda s: isinstance(s, int) and not isinstance(s, bool) and s >= 0  # noqa: E731
+    if not chosen or not all(map(whole, chosen)) or len(set(chosen)) < len(chosen):
+        message = f"expected a count of at least 1 or a list of different whole numbers, got {seeds!r}"
+        problems.append(Problem(file, "seeds", message))
+        return ()
+    return tuple(chosen[:1] if deterministic else chosen)

@@ -1,0 +1,126 @@
+"""Tables of Results and of claims, from their records alone; rendered for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from benchmarks.claims import average, t_interval
+
+Records = Sequence[Mapping[str, Any]]
+MARKS = {"reproduced": ("✔", "green"), "not reproduced": ("✘", "red"), "not run": ("–", "yellow")}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, column names and rows of text; columns from `right` on are numbers."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: int = 1
+
+    def rich(self) -> RichTable:
+        table = RichTable(title=escape(self.caption), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for position, column in enumerate(self.columns):
+            table.add_column(escape(column), justify="right" if position >= self.right else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(_coloured(cell) for cell in row))
+        return table
+
+    def markdown(self) -> str:
+        bars = ["---:" if i >= self.right else "---" for i in range(len(self.columns))]
+        lines = [self.columns, bars, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _coloured(cell: str) -> str:
+    for mark, colour in MARKS.values():
+        if cell.startswith(f"{mark} "):
+            return f"[{colour}]{escape(cell)}[/]"
+    return escape(cell)
+
+
+def number(value: float | None) -> str:
+    """A number to four significant digits."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean ± half the 95 % interval over seeds, both with the digits that the interval carries."""
+    interval = t_interval(values)
+    mean = average(values)
+    half = (interval[1] - interval[0]) / 2 if interval else 0.0
+    return f"{mean:.4g} ± {half:.2g}" if half else number(mean)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them."""
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def results_table(caption: str, rows: Records) -> Table:
+    """A line a model and sweep point: seeds, every test metric as mean ± 95 % interval, parameters, time a seed."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        point = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row["point"].items())
+        groups.setdefault((row["model"], point), []).append(row)
+    metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"] if name.startswith("test/")))
+    swept = any(point for _, point in groups)
+    columns = ["model", *(["at"] if swept else []), "seeds", *(m.removeprefix("test/") for m in metrics)]
+    lines = []
+    for (model, point), members in groups.items():
+        done = [m for m in members if m["status"] == "finished"]
+        cells = [spread([m["metrics"][name] for m in done]) if _all_have(done, name) else "–" for name in metrics]
+        count = str(len(done)) if len(done) == len(members) else f"{len(done)} of {len(members)}"
+        tail = [f"{done[0]['params']:,}", duration(average([m["fit_seconds"] for m in done]))] if done else ["–", "–"]
+        lines.append([model, *([point] if swept else []), count, *cells, *tail])
+    return Table(caption, [*columns, "parameters", "fit"], lines, right=2 if swept else 1)
+
+
+def _all_have(rows: Records, name: str) -> bool:
+    return bool(rows) and all(name in row["metrics"] for row in rows)
+
+
+def claims_table(caption: str, verdicts: Records, reference: Records = ()) -> Table:
+    """A line a claim: what is stated, on which evidence, what was measured, and the verdict."""
+    known = {_key(row): row for row in reference}
+    columns = ["claim", "stated", "evidence", "measured", *(["reference run"] if reference else []), "verdict"]
+    lines = []
+    for row in verdicts:
+        at = "".join(f", {key.rpartition('.')[2]}={value}" for key, value in row.get("at", {}).items())
+        before = [measured(known[_key(row)]) if _key(row) in known else "–"] if reference else []
+        mark = MARKS[row["verdict"]][0]
+        verdict = f"{mark} {row['verdict']}" + (f" ({row['reason']})" if row["reason"] else "")
+        claim = f"{row['model']}{at}: {row['metric'].removeprefix('test/')}"
+        lines.append([claim, row["stated"], row["evidence"], measured(row), *before, verdict])
+    return Table(caption, columns, lines, right=len(columns))
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["benchmark"], row["kind"], row["model"], row["metric"], row["stated"], str(row.get("at", {})))
+
+
+def measured(row: Mapping[str, Any]) -> str:
+    """A verdict's statistic with its interval."""
+    if row["mean"] is None:
+        return "–"
+    interval = row["interval"]
+    low_high = f" [{number(interval[0])}, {number(interval[1])}]" if interval else ""
+    return f"{number(row['mean'])}{low_high}"
+
+
+def failures_table(rows: Records) -> Table | None:
+    """The Runs that failed or could not run, with the reason; none where there are none."""
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for row in (r for r in rows if r["status"] != "finished"):
+        lines.setdefault((row["benchmark"], row["model"], row["status"], row["error"]), []).append(str(row["seed"]))
+    if not lines:
+        return None
+    listed = [[f"{b}/{m}", ", ".join(seeds), s, e] for (b, m, s, e), seeds in lines.items()]
+    return Table("Runs without a result", ["model", "seed", "status", "reason"], listed, right=4)

@@ -1,0 +1,158 @@
+"""Fitting and testing one Run: what is done here determines its result, and enters its id."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from benchmarks.check import build
+from benchmarks.selection import BestWeights, FiniteLoss
+from zoo._module import ZooModule
+from zoo._stages import Stage
+
+#: Makes the loggers of a stage from its name and the number of steps before it.
+Loggers = Callable[[str, int], Sequence[Logger]]
+
+
+@dataclass
+class Outcome:
+    """What a Run measured."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+    params: int = 0
+    steps: int = 0
+    fit_seconds: float = 0.0
+
+
+def assemble(config: Mapping[str, Any], seed: int) -> tuple[ZooModule, pl.LightningDataModule]:
+    """The model, initialised by the seed alone, and its data."""
+    data = build(config["data"])
+    pl.seed_everything(seed, workers=True, verbose=False)
+    model = build(config["model"])
+    if "optimizer" in config or "lr_scheduler" in config:
+        own = model.configure_optimizers
+        model.configure_optimizers = partial(_optimizers, model, own, config)
+    return model, data
+
+
+def _optimizers(model: ZooModule, own: Callable[[], Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The benchmark's optimiser and schedule in place of the model's; a schedule alone keeps the optimiser."""
+    if "optimizer" in config:
+        optimizer = build(config["optimizer"], model.parameters())
+    else:
+        theirs = own()
+        optimizer = theirs["optimizer"] if isinstance(theirs, dict) else theirs
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise ValueError(f"lr_scheduler: {type(model).__name__} has no single optimiser to schedule")
+    if "lr_scheduler" not in config:
+        return {"optimizer": optimizer}
+    entry = json.loads(json.dumps(config["lr_scheduler"]))
+    per_step = entry["init_args"].get("total_steps", 0) is None
+    if per_step:
+        entry["init_args"]["total_steps"] = int(model.trainer.estimated_stepping_batches)
+    how = {"interval": "step" if per_step else "epoch"} | {k: entry[k] for k in ("interval", "monitor") if k in entry}
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": build(entry, optimizer), **how}}
+
+
+def run(
+    config: Mapping[str, Any],
+    seed: int,
+    folder: Path,
+    *,
+    accelerator: str = "cpu",
+    devices: Any = 1,
+    loggers: Loggers = lambda stage, first_step: (),
+    callbacks: Sequence[pl.Callback] = (),
+) -> Outcome:
+    """Fits (unless the configuration says not to), selects, tests and saves `checkpoint.ckpt` in the folder.
+
+    Raises FloatingPointError where a loss or a test metric is not finite.
+    """
+    model, data = assemble(config, seed)
+    outcome = Outcome()
+    place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder, "callbacks": callbacks}
+    trainer = None
+    if config["fit"]:
+        stages = model.stages() or (Stage("", model),)
+        for stage in stages:
+            trainer = _fit(config, stage, data, outcome, loggers, place)
+    if trainer is None or model.stages():
+        trainer = _trainer(config, {}, place, loggers("", outcome.steps), model)
+    trainer.test(model, datamodule=data, verbose=False)
+    outcome.metrics |= _finite(trainer.callback_metrics)
+    outcome.arrays = model.recorded
+    outcome.params = sum(p.numel() for p in model.parameters())
+    _save(trainer, model, folder / "checkpoint.ckpt")
+    return outcome
+
+
+def _fit(
+    config: Mapping[str, Any],
+    stage: Stage,
+    data: pl.LightningDataModule,
+    outcome: Outcome,
+    loggers: Loggers,
+    place: Mapping[str, Any],
+) -> pl.Trainer:
+    trainer = _trainer(config, stage.trainer, place, loggers(stage.name, outcome.steps), stage.module)
+    view = stage.data(data)
+    start = time.perf_counter()
+    trainer.fit(stage.module, datamodule=view)
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize()
+    outcome.fit_seconds += time.perf_counter() - start
+    outcome.steps += trainer.global_step
+    prefix = f"{stage.name}/" if stage.name else ""
+    outcome.metrics |= {prefix + name: float(value) for name, value in trainer.callback_metrics.items()}
+    return trainer
+
+
+def _trainer(
+    config: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    place: Mapping[str, Any],
+    loggers: Sequence[Logger],
+    module: pl.LightningModule,
+) -> pl.Trainer:
+    callbacks = [FiniteLoss(), *place["callbacks"], *map(build, config["callbacks"])]
+    if "select" in config:
+        callbacks.append(BestWeights(**config["select"]))
+    return pl.Trainer(
+        **{**config["trainer"], **changes},
+        **{k: v for k, v in place.items() if k != "callbacks"},
+        logger=list(loggers) or False,
+        callbacks=callbacks,
+        inference_mode=getattr(module, "inference_mode", True),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _finite(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    values = {name: float(value) for name, value in metrics.items() if name.startswith("test/")}
+    for name, value in values.items():
+        if value != value or value in (float("inf"), float("-inf")):
+            raise FloatingPointError(f"{name} is {value}")
+    return values
+
+
+def _save(trainer: pl.Trainer, model: ZooModule, path: Path) -> None:
+    """Weights and hyper-parameters, whole or not at all."""
+    partial_file = path.with_suffix(".partial")
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(partial_file, weights_only=True)
+    partial_file.replace(path)

@@ -1,0 +1,138 @@
+"""Images with class labels: scikit-learn's digits, MNIST and Fashion-MNIST."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from datamodules._arrays import ArrayDataModule
+from datamodules._files import data_dir, provide
+from datamodules._spec import Field, Spec
+
+
+def _spec(size: int, sizes: dict[str, int]) -> Spec:
+    batch = (Field((1, size, size)), Field((), torch.int64, classes=10))
+    return Spec(batch, {"in_channels": 1, "num_classes": 10}, sizes, "1")
+
+
+class Digits(ArrayDataModule):
+    """8×8 grey images of handwritten digits that come with scikit-learn, scaled to [0, 1].
+
+    A batch is (image, label) of shapes (B, 1, 8, 8) and (B,). The split is stratified and belongs to the data, not
+    to the seed: of each class, in file order, the images 3, 8, 13, … are the validation split, 4, 9, 14, … the test
+    split and the others, three in five, the training split (counting from 0).
+
+    Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits" (its test part), UCI Machine Learning
+    Repository, 1998.
+    """
+
+    libraries = ("sklearn.datasets",)
+    class_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
+
+    def __init__(self, batch_size: int = 64, seed: int = 0) -> None:
+        super().__init__(batch_size, seed)
+        self.save_hyperparameters()
+
+    @property
+    def spec(self) -> Spec:
+        return _spec(8, {"train": 1085, "val": 357, "test": 355})
+
+    def load(self, split: str) -> tuple[Tensor, ...]:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        labels = torch.from_numpy(digits.target)
+        in_class = torch.nn.functional.one_hot(labels).cumsum(0).gather(1, labels[:, None])[:, 0] - 1
+        fifth = in_class % 5
+        chosen = {"train": fifth < 3, "val": fifth == 3, "test": fifth == 4}[split]
+        images = torch.from_numpy(digits.images).float() / 16
+        return images[chosen, None], labels[chosen]
+
+
+class _Idx(ArrayDataModule):
+    """A data set of 60,000 + 10,000 grey 28×28 images in MNIST's file format, as torchvision reads it."""
+
+    libraries = ("torchvision.datasets",)
+    downloads = True
+    source: ClassVar[str]
+    class_names: ClassVar[tuple[str, ...]]
+    #: Moments of the training split's pixels in [0, 1].
+    mean: ClassVar[float]
+    std: ClassVar[float]
+    held_back: ClassVar[int] = 5_000
+
+    def __init__(self, batch_size: int = 128, seed: int = 0) -> None:
+        super().__init__(batch_size, seed)
+        self.save_hyperparameters()
+
+    @property
+    def spec(self) -> Spec:
+        return _spec(28, {"train": 60_000 - self.held_back, "val": self.held_back, "test": 10_000})
+
+    def _dataset(self, root: Path, **options: bool) -> Any:
+        import torchvision
+
+        return getattr(torchvision.datasets, self.source)(root, **options)
+
+    def prepare_data(self) -> None:
+        """Downloads the files where they are missing; raises DataMissing, with the remedy, if that fails."""
+        self._root()
+
+    def _root(self) -> Path:
+        names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+        call = f"torchvision.datasets.{self.source}({str(data_dir())!r}, download=True)"
+        return provide(
+            self.source,
+            [f"{self.source}/raw/{name}" for name in names],
+            lambda root: self._dataset(root, download=True),
+            f'get them with: python -c "import torchvision; {call}"',
+        )
+
+    def load(self, split: str) -> tuple[Tensor, ...]:
+        whole = self._dataset(self._root(), train=split != "test")
+        part = {"train": slice(-self.held_back), "val": slice(-self.held_back, None), "test": slice(None)}[split]
+        images = whole.data[part, None].float().div_(255).sub_(self.mean).div_(self.std)
+        return images, whole.targets[part]
+
+
+class MNIST(_Idx):
+    """28×28 grey images of handwritten digits, standardised by the training split's mean and deviation.
+
+    A batch is (image, label) of shapes (B, 1, 28, 28) and (B,). The last 5,000 of the 60,000 training images, in
+    file order, are the validation split.
+
+    Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.
+    """
+
+    source = "MNIST"
+    class_names = tuple("0123456789")
+    mean, std = 0.1307, 0.3082
+
+
+class FashionMNIST(_Idx):
+    """28×28 grey images of clothes in ten classes, standardised by the training split's mean and deviation.
+
+    A batch is (image, label) of shapes (B, 1, 28, 28) and (B,). The last 5,000 of the 60,000 training images, in
+    file order, are the validation split.
+
+    Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
+    algorithms", arXiv:1708.07747, 2017.
+    """
+
+    source = "FashionMNIST"
+    class_names = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+    mean, std = 0.2858, 0.3529
