@@ -128,6 +128,8 @@ def execute(options: argparse.Namespace) -> int:
         os.environ["ZOO_DATA_DIR"] = str(Path(options.data_dir).resolve())
     benchmarks = chosen(options)
     console = Console(stderr=options.json)
+    if not console.is_terminal:
+        console.width = 120
     with console.status("loading torch and checking the configurations …"):
         from benchmarks import plan
 

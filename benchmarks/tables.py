@@ -18,15 +18,17 @@ MARKS = {"reproduced": ("✔", "green"), "not reproduced": ("✘", "red"), "not 
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, column names and rows of text; columns from `right` on are numbers."""
+    """A caption, column names, rows of text and notes below; columns from `right` on are numbers."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: int = 1
+    notes: Sequence[str] = ()
 
     def rich(self) -> RichTable:
         table = RichTable(title=escape(self.caption), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table.caption, table.caption_justify = escape("\n".join(self.notes)) or None, "left"
         for position, column in enumerate(self.columns):
             table.add_column(escape(column), justify="right" if position >= self.right else "left", overflow="fold")
         for row in self.rows:
@@ -36,7 +38,7 @@ class Table:
     def markdown(self) -> str:
         bars = ["---:" if i >= self.right else "---" for i in range(len(self.columns))]
         lines = [self.columns, bars, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *(f"\n{note}" for note in self.notes)])
 
 
 def _coloured(cell: str) -> str:
@@ -64,23 +66,33 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+MOST_COLUMNS = 3  # metrics beside each other; more of them are listed below each other
+
+
 def results_table(caption: str, rows: Records) -> Table:
-    """A line a model and sweep point: seeds, every test metric as mean ± 95 % interval, parameters, time a seed."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    """Every model and sweep point: seeds, test metrics as mean ± 95 % interval, parameters, time a seed.
+
+    Models are rows and metrics are columns; where the metrics are many, the other way round.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         point = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row["point"].items())
-        groups.setdefault((row["model"], point), []).append(row)
+        groups.setdefault(" ".join(filter(None, (row["model"], point))), []).append(row)
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"] if name.startswith("test/")))
-    swept = any(point for _, point in groups)
-    columns = ["model", *(["at"] if swept else []), "seeds", *(m.removeprefix("test/") for m in metrics)]
-    lines = []
-    for (model, point), members in groups.items():
-        done = [m for m in members if m["status"] == "finished"]
-        cells = [spread([m["metrics"][name] for m in done]) if _all_have(done, name) else "–" for name in metrics]
-        count = str(len(done)) if len(done) == len(members) else f"{len(done)} of {len(members)}"
-        tail = [f"{done[0]['params']:,}", duration(average([m["fit_seconds"] for m in done]))] if done else ["–", "–"]
-        lines.append([model, *([point] if swept else []), count, *cells, *tail])
-    return Table(caption, [*columns, "parameters", "fit"], lines, right=2 if swept else 1)
+    lines = [[name, *_cells(members, metrics)] for name, members in groups.items()]
+    columns = ["model", "seeds", *(name.removeprefix("test/") for name in metrics), "parameters", "fit"]
+    if len(metrics) > MOST_COLUMNS >= len(lines):
+        columns, *lines = ([*column] for column in zip(columns, *lines, strict=True))
+        columns[0] = ""
+    return Table(caption, columns, lines)
+
+
+def _cells(members: Records, metrics: Sequence[str]) -> list[str]:
+    done = [member for member in members if member["status"] == "finished"]
+    count = str(len(done)) if len(done) == len(members) else f"{len(done)} of {len(members)}"
+    cells = [spread([m["metrics"][name] for m in done]) if _all_have(done, name) else "–" for name in metrics]
+    tail = [f"{done[0]['params']:,}", duration(average([m["fit_seconds"] for m in done]))] if done else ["–", "–"]
+    return [count, *cells, *tail]
 
 
 def _all_have(rows: Records, name: str) -> bool:
@@ -90,16 +102,18 @@ def _all_have(rows: Records, name: str) -> bool:
 def claims_table(caption: str, verdicts: Records, reference: Records = ()) -> Table:
     """A line a claim: what is stated, on which evidence, what was measured, and the verdict."""
     known = {_key(row): row for row in reference}
+    reasons = list(dict.fromkeys(row["reason"] for row in verdicts if row["reason"]))
     columns = ["claim", "stated", "evidence", "measured", *(["reference run"] if reference else []), "verdict"]
     lines = []
     for row in verdicts:
         at = "".join(f", {key.rpartition('.')[2]}={value}" for key, value in row.get("at", {}).items())
         before = [measured(known[_key(row)]) if _key(row) in known else "–"] if reference else []
-        mark = MARKS[row["verdict"]][0]
-        verdict = f"{mark} {row['verdict']}" + (f" ({row['reason']})" if row["reason"] else "")
+        note = f" ({reasons.index(row['reason']) + 1})" if row["reason"] else ""
+        verdict = f"{MARKS[row['verdict']][0]} {row['verdict']}{note}"
         claim = f"{row['model']}{at}: {row['metric'].removeprefix('test/')}"
         lines.append([claim, row["stated"], row["evidence"], measured(row), *before, verdict])
-    return Table(caption, columns, lines, right=len(columns))
+    notes = [f"({number}) {reason}" for number, reason in enumerate(reasons, 1)]
+    return Table(caption, columns, lines, len(columns), notes)
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -36,9 +37,9 @@ class BatchLoader:
         self.position = 0
 
     @property
-    def sampler(self) -> BatchLoader:
-        """Lightning announces a new epoch to a loader's sampler."""
-        return self
+    def batch_sampler(self) -> SimpleNamespace:
+        """Lightning announces a new epoch to the sampler of a loader's batch sampler: to the loader itself here."""
+        return SimpleNamespace(sampler=self)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
