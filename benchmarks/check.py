@@ -1,11 +1,10 @@
-"""Entries of the form {class_path, init_args}: checked against the classes' signatures, and built.
+"""Entries of the form {class_path, init_args}: checked against the classes' signatures.
 
 The only module that knows jsonargparse.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import jsonargparse
 
+from benchmarks.build import class_at
 from benchmarks.problems import BadInput, Problem, close_matches, unknown_key, wrong_type
 
 
@@ -138,14 +138,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set):
         return [_plain(v) for v in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def class_at(path: str) -> Any:
-    """The class or function at a dotted path, imported."""
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
-def build(node: Mapping[str, Any], *args: Any) -> Any:
-    """The object of a resolved entry."""
-    return class_at(node["class_path"])(*args, **node.get("init_args", {}))

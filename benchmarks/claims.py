@@ -8,6 +8,7 @@ t-interval to exclude no effect. Otherwise it is *not reproduced*, or *not run* 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -289,11 +290,8 @@ def _verdict(
 
 
 def average(values: Sequence[float], statistic: str = "mean") -> float:
-    """The mean or the median."""
-    ordered, n = sorted(values), len(values)
-    if statistic == "mean":
-        return math.fsum(values) / n
-    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    """The mean or the median, rounded once."""
+    return statistics.mean(values) if statistic == "mean" else statistics.median(values)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.markup import escape
 
 from benchmarks import reference, tables
-from benchmarks.check import class_at
+from benchmarks.build import class_at
 from benchmarks.claims import judge
 from benchmarks.plan import Plan
 from benchmarks.schema import Benchmark

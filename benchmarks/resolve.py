@@ -10,7 +10,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from benchmarks.check import Checker, build
+from benchmarks.build import build
+from benchmarks.check import Checker
 from datamodules import DataMissing, Spec
 from zoo._module import ZooModule
 
@@ -55,10 +56,8 @@ class Resolver:
         """The complete configuration of a label, and its data's spec; None where something is wrong."""
         own = f"models.{label}"
         data = self._once("data", settings["data"], seed)
-        if data is None:
-            return None
-        data_entry, spec = data
-        model = self.checker.resolve(own, settings["model"], ZooModule, fill=spec.arguments)
+        data_entry, spec = data or (None, None)
+        model = self.checker.resolve(own, settings["model"], ZooModule, fill=spec.arguments) if spec else None
         config: dict[str, Any] = {"data": data_entry, "model": model, "fit": settings["fit"]}
         optimizer = {"optimizer": (torch.optim.Optimizer, ("params",), ())}
         schedule = {"lr_scheduler": (torch.optim.lr_scheduler.LRScheduler, ("optimizer",), ("interval", "monitor"))}
@@ -70,12 +69,17 @@ class Resolver:
         config["trainer"] = self._trainer(settings)
         if "select" in settings:
             config["select"] = {"mode": "min", **settings["select"]}
-        if None in (*config["callbacks"], *config.values()):
+        if spec is None or None in (*config["callbacks"], *config.values()):
             return None
         return (config, spec) if self._fits(label, config, spec) else None
 
+    @staticmethod
+    def key(node: Any, seed: int) -> str:
+        """What `specs` remembers a data entry under."""
+        return json.dumps([node, seed], sort_keys=True, default=str)
+
     def _once(self, entry: str, node: Any, seed: int) -> tuple[dict[str, Any], Spec] | None:
-        key = json.dumps([node, seed], sort_keys=True, default=str)
+        key = self.key(node, seed)
         if key not in self.specs:
             self.specs[key] = self.data(entry, node, seed)
         return self.specs[key]
@@ -97,7 +101,10 @@ class Resolver:
             with torch.device("meta"):
                 model = build(config["model"])
         except Exception as error:  # a constructor may raise anything; the user needs the entry beside it
-            self.checker.add(f"{entry}.init_args", _first_line(error))
+            message = _first_line(error)
+            about = message.partition(" ")[0]
+            known = about in config["model"]["init_args"]
+            self.checker.add(f"{entry}.init_args.{about}" if known else f"{entry}.init_args", message)
             return False
         overrides = type(model).configure_optimizers is not pl.LightningModule.configure_optimizers
         if config["fit"] and not overrides and "optimizer" not in config and not model.stages():

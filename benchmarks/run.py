@@ -187,7 +187,7 @@ def _show_plan(planned: Any, root: Path, options: argparse.Namespace, console: A
 
 
 def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.Namespace, console: Any) -> Any:
-    from benchmarks.check import class_at
+    from benchmarks.build import class_at
     from benchmarks.execute import Options
     from benchmarks.launch import LocalLauncher, cores
     from benchmarks.progress import View

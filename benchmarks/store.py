@@ -49,6 +49,13 @@ class Result:
         metrics, point = record.pop("metrics"), record.pop("point")
         return {**record, "point": point, **point, **metrics}
 
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        import yaml
+
+        loaded: dict[str, Any] = yaml.safe_load((Path(self.folder) / "config.yaml").read_text(encoding="utf-8"))
+        return loaded
+
     def history(self) -> pd.DataFrame:
         """The logged curves, a row a step at which something was logged."""
         import pandas as pd

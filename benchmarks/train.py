@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
-from benchmarks.check import build
+from benchmarks.build import build
 from benchmarks.selection import BestWeights, FiniteLoss
 from zoo._module import ZooModule
 from zoo._stages import Stage

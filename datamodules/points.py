@@ -21,7 +21,8 @@ class OddTarget(StreamDataModule):
 
     A batch is (x, y) of shapes (B, d) and (B,). An epoch counts `steps_per_epoch` batches of fresh samples.
 
-    Source: Hajjar and Chizat, "Symmetries in the dynamics of wide two-layer neural networks", 2022.
+    Source: K. Hajjar and L. Chizat, "Symmetries in the dynamics of wide two-layer neural networks", 2022,
+    arXiv:2211.08771.
     """
 
     def __init__(

@@ -257,3 +257,25 @@ class Misbehaving(Linear):
     def step(self, batch: Any) -> dict[str, Tensor]:
         scalars = super().step(batch)
         return {"loss": scalars["loss"] * float("nan")} if self.how == "nan" else scalars
+
+
+class FirstStep(Linear):
+    """Starts at zero and logs how far training moved the weights."""
+
+    def __init__(self, in_features: int, lr: float = 0.1) -> None:
+        super().__init__(in_features, lr)
+        self.save_hyperparameters()
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log_scalars("test", {"moved": self.layer[1].weight.norm()}, len(batch[0]))
+
+
+def spread(results: Sequence[Any]) -> list[dict[str, Any]]:
+    """A summary over seeds: the range of each model's test loss."""
+    rows = []
+    for model in dict.fromkeys(result.model for result in results):
+        losses = [result.metrics["test/loss"] for result in results if result.model == model]
+        rows.append({"model": model, "point": {}, "n": len(losses), "metrics": {"summary/spread": max(losses) - min(losses)}})
+    return rows

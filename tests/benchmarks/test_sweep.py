@@ -1,0 +1,83 @@
+"""Sweeps: one Run for each point, overrides by label, claims over the sweep."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import plan
+from benchmarks.problems import BadInput
+from benchmarks.schema import read_benchmark
+from tests.benchmarks.conftest import Invoke
+
+LR = "model.init_args.lr"
+
+
+def planned(document: dict[str, Any], **settings: Any) -> plan.Plan:
+    benchmark = read_benchmark("own", Path("own.yaml"), copy.deepcopy(document), settings)
+    return plan.make([(benchmark, True)])
+
+
+def test_every_point_and_seed_has_its_run(document: dict[str, Any]) -> None:
+    document["claims"] = []
+    document["models"]["slow"]["sweep"] = {LR: [0.1, 0.2], "data.init_args.batch_size": [8, 16]}
+    runs = [run for run in planned(document).runs if run.model == "slow"]
+    assert len(runs) == len({run.id for run in runs}) == 2 * 2 * 3
+    for run in runs:
+        assert run.config["model"]["init_args"]["lr"] == run.point[LR]
+        assert run.config["data"]["init_args"]["batch_size"] == run.point["data.init_args.batch_size"]
+        assert run.config["data"]["init_args"]["seed"] == run.seed
+
+
+def test_a_label_overrides_what_the_benchmark_says(document: dict[str, Any]) -> None:
+    document["trainer"]["gradient_clip_val"] = 1.0
+    document["models"]["slow"] |= {"trainer": {"max_epochs": 7}, "data": {"class_path": "tests.benchmarks.shapes.Line"}}
+    by_label = {run.model: run.config for run in planned(document).runs}
+    assert by_label["slow"]["trainer"] == {"max_epochs": 7, "gradient_clip_val": 1.0}
+    assert by_label["fast"]["trainer"] == {"max_epochs": 2, "gradient_clip_val": 1.0}
+    assert by_label["slow"]["data"]["init_args"]["size"] == 64
+    assert by_label["fast"]["data"]["init_args"]["size"] == 32
+
+
+def test_settings_reach_the_runs(document: dict[str, Any]) -> None:
+    runs = planned(document, **{"models.slow.init_args.lr": 0.5, "seeds": 1}).runs
+    assert [run.config["model"]["init_args"]["lr"] for run in runs] == [0.5, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({"modell.init_args.lr": [1]}, "expected a key like model.init_args.depth, got 'modell.init_args.lr'"),
+        ({LR: 0.1}, "expected a list of values, got 0.1"),
+        ({"model.init_args.lrr": [0.1]}, "unknown argument of Linear: 'lrr'"),
+        ({LR: [0.1, -0.1]}, "lr must be positive, got -0.1"),
+    ],
+)
+def test_a_bad_sweep_is_explained(document: dict[str, Any], sweep: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message.replace("[", r"\[")):
+        planned(document | {"sweep": sweep, "claims": []})
+
+
+def test_a_slope_over_a_sweep_end_to_end(document: dict[str, Any], invoke: Invoke) -> None:
+    """One gradient step from w = 0 moves by lr times the gradient: distance is proportional to lr."""
+    steps = {"class_path": "tests.benchmarks.shapes.FirstStep"}
+    stated = {"kind": "slope", "model": "m", "metric": "test/moved", "over": LR, "value": 1.0, "tolerance": 0.001}
+    grows = {"kind": "monotone", "model": "m", "metric": "test/moved", "over": LR, "direction": "increasing"}
+    why = {"evidence": "derived", "source": "the first step of gradient descent"}
+    document |= {"models": {"m": steps}, "sweep": {LR: [0.01, 0.02, 0.08]}, "trainer": {"max_steps": 1}}
+    answer = invoke(document | {"claims": [stated | why, grows | why]})
+    assert [row["verdict"] for row in answer["claims"]] == ["reproduced", "reproduced"]
+    assert answer["claims"][0]["mean"] == pytest.approx(1.0, abs=1e-4)
+    assert answer["claims"][0]["n"] == 3
+
+
+def test_a_summary_over_seeds(document: dict[str, Any], invoke: Invoke) -> None:
+    stated = {"kind": "bound", "model": "fast", "metric": "summary/spread", "at_least": 0.0, "evidence": "derived"}
+    document |= {"summary": "tests.benchmarks.shapes.spread", "claims": [stated | {"source": "a spread is not negative"}]}
+    answer = invoke(document)
+    losses = [row["metrics"]["test/loss"] for row in answer["runs"] if row["model"] == "fast"]
+    assert answer["claims"][0]["verdict"] == "reproduced"
+    assert answer["claims"][0]["mean"] == pytest.approx(max(losses) - min(losses))

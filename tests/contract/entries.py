@@ -1,0 +1,99 @@
+"""Every model of the zoo in every shipped configuration, resolved without touching data files."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+import zoo
+from benchmarks import documents
+from benchmarks.build import build, class_at
+from benchmarks.check import Checker
+from benchmarks.resolve import Resolver
+from benchmarks.schema import Benchmark, read_benchmark
+from datamodules import ArrayDataModule, BatchLoader, Spec
+
+
+class Examples(ArrayDataModule):
+    """Random batches of a spec's shapes, in place of data that may not be here."""
+
+    def __init__(self, spec: Spec, size: int = 12) -> None:
+        super().__init__(batch_size=4, seed=0)
+        self.given, self.size = spec, size
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.given.batch, self.given.arguments, {s: self.size for s in self.given.sizes}, "examples")
+
+    def load(self, split: str) -> tuple[torch.Tensor, ...]:
+        drawn: tuple[torch.Tensor, ...] = self.given.example(self.size, "cpu")
+        return drawn
+
+    def loader(self, split: str) -> BatchLoader:
+        return super().loader(split)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A label of a benchmark, with its resolved configuration and the spec of its data."""
+
+    benchmark: Benchmark
+    label: str
+    config: dict[str, Any]
+    spec: Spec
+
+    @property
+    def model_class(self) -> Any:
+        return class_at(self.config["model"]["class_path"])
+
+    @property
+    def tiny(self) -> dict[str, Any]:
+        """The configuration with the model's tiny hyper-parameters."""
+        config = copy.deepcopy(self.config)
+        config["model"]["init_args"] |= self.model_class.tiny
+        return config
+
+
+@cache
+def benchmarks() -> tuple[Benchmark, ...]:
+    files = documents.benchmark_files()
+    return tuple(read_benchmark(name, path, documents.read(path), {}) for name, path in files.items())
+
+
+_RESOLVED: dict[str, tuple[Entry, ...]] = {}
+
+
+def entries(benchmark: Benchmark) -> tuple[Entry, ...]:
+    """The labels of a benchmark, resolved and tried on the meta device, data files not needed."""
+    if benchmark.name not in _RESOLVED:
+        _RESOLVED[benchmark.name] = tuple(_entries(benchmark))
+    return _RESOLVED[benchmark.name]
+
+
+def _entries(benchmark: Benchmark) -> Iterator[Entry]:
+    resolver = Resolver(Checker(benchmark.file))
+    for label, settings in benchmark.models.items():
+        data = resolver.checker.resolve("data", settings["data"], pl.LightningDataModule, fill={"seed": 0})
+        resolver.checker.done()
+        assert data is not None
+        resolver.specs[resolver.key(settings["data"], 0)] = (data, build(data).spec)
+        resolved = resolver.settings(label, settings, 0)
+        resolver.checker.done()
+        assert resolved is not None
+        yield Entry(benchmark, label, *resolved)
+
+
+def entry_of(model: str) -> Entry:
+    """The first configuration that uses a model of the zoo."""
+    for benchmark in benchmarks():
+        for entry in entries(benchmark):
+            cls = entry.model_class
+            if zoo.info(model)["class_path"] == f"zoo.{cls.__module__.split('.')[1]}.{cls.__name__}":
+                return entry
+    raise AssertionError(f"no configuration uses {model}: give it one in configs/{model.partition('.')[0]}/")

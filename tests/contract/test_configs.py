@@ -1,0 +1,112 @@
+"""What every shipped configuration promises."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import documents, plan, train
+from benchmarks.build import build, class_at
+from benchmarks.schema import Benchmark
+from tests.contract.entries import benchmarks, entries
+
+BENCHMARKS = {benchmark.name: benchmark for benchmark in benchmarks()}
+
+
+@pytest.fixture(params=list(BENCHMARKS))
+def benchmark(request: pytest.FixtureRequest) -> Benchmark:
+    return BENCHMARKS[request.param]
+
+
+@pytest.fixture(scope="session")
+def image_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with random images in the files that torchvision's loaders read."""
+    root, generator = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for name in ("MNIST", "FashionMNIST"):
+        raw = root / name / "raw"
+        raw.mkdir(parents=True)
+        for part, count in (("train", 60_000), ("t10k", 10_000)):
+            images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+            _idx(raw / f"{part}-images-idx3-ubyte", images)
+            _idx(raw / f"{part}-labels-idx1-ubyte", generator.integers(0, 10, count, dtype=np.uint8))
+    return root
+
+
+def _idx(path: Path, array: np.ndarray) -> None:
+    head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(head + array.tobytes())
+
+
+def test_it_resolves_and_every_model_takes_a_batch(benchmark: Benchmark) -> None:
+    assert [entry.label for entry in entries(benchmark)] == list(benchmark.models)
+
+
+def test_it_runs_two_steps(
+    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_files: Path
+) -> None:
+    if "download" in benchmark.needs:
+        monkeypatch.setenv("ZOO_DATA_DIR", str(image_files))
+    try:
+        plan.require([need for need in benchmark.needs if need != "gpu"])
+    except plan.NotHere as absent:
+        pytest.skip(str(absent))
+    for entry in entries(benchmark):
+        limits = {"max_epochs": None, "max_steps": 2, "limit_val_batches": 1, "limit_test_batches": 1}
+        config = entry.config | {"trainer": {**entry.config["trainer"], **limits}}
+        if "select" in config:  # an epoch that is cut short has no training average to select by
+            config = {k: v for k, v in config.items() if k != "select"}
+        outcome = train.run(config, 0, tmp_path)
+        assert any(name.startswith("test/") for name in outcome.metrics)
+
+
+def test_needs_say_whether_a_download_is_needed(benchmark: Benchmark) -> None:
+    downloads = any(class_at(entry.config["data"]["class_path"]).downloads for entry in entries(benchmark))
+    assert ("download" in benchmark.needs) == downloads
+
+
+def test_published_claims_name_a_table_or_a_figure_and_run_the_papers_protocol(benchmark: Benchmark) -> None:
+    for claim in benchmark.claims:
+        assert len(claim.source.split()) >= 3, "a source says where the number comes from"
+        if claim.evidence == "published":
+            assert benchmark.paper.get("url"), "a published claim needs its paper"
+
+
+def test_names_it_gives_exist(benchmark: Benchmark) -> None:
+    for path in filter(None, (benchmark.figure, benchmark.summary)):
+        assert callable(class_at(path))
+
+
+def test_a_spec_is_what_the_loaded_tensors_have(
+    benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, image_files: Path
+) -> None:
+    monkeypatch.setenv("ZOO_DATA_DIR", str(image_files))
+    for config in {json.dumps(entry.config["data"]): entry.config["data"] for entry in entries(benchmark)}.values():
+        data = build(config)
+        spec = data.spec
+        batch = next(iter(data.train_dataloader()))
+        for given, field in zip(batch, spec.batch, strict=True):
+            assert tuple(given.shape[1:]) == field.shape
+            assert given.dtype == field.dtype
+            assert field.classes is None or 0 <= int(given.min()) <= int(given.max()) < field.classes
+        for split in ("val", "test"):
+            loader = getattr(data, f"{split}_dataloader")()
+            assert sum(len(part[0]) for part in loader) == spec.sizes.get(split, 0)
+
+
+@pytest.mark.parametrize("name", list(documents.suite_files()))
+def test_a_suite_names_benchmarks(name: str) -> None:
+    assert documents.suite(name)
+
+
+def test_the_quick_suite_needs_no_download_and_full_has_everything() -> None:
+    assert not any(BENCHMARKS[name].needs for name in documents.suite("quick"))
+    assert set(documents.suite("full")) == set(BENCHMARKS)
+
+
+def test_configurations_are_sorted_into_families_of_the_zoo() -> None:
+    folders = {name.partition("/")[0] for name in BENCHMARKS}
+    assert folders <= set(os.listdir(Path(__file__).parents[2] / "zoo"))

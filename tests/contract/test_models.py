@@ -1,0 +1,154 @@
+"""What every model of the zoo promises, checked for each of them alike."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+import zoo
+from benchmarks import train
+from benchmarks.build import build
+from tests.contract.entries import Entry, Examples, entry_of
+from zoo._module import ZooModule
+
+MODELS = zoo.list_models()
+CHECKS = {"gradients", "export", "pickle", "meta"}
+PRIMITIVES = (bool, int, float, str, type(None))
+
+
+@pytest.fixture(params=MODELS)
+def entry(request: pytest.FixtureRequest) -> Entry:
+    return entry_of(request.param)
+
+
+def made(entry: Entry, seed: int = 0) -> ZooModule:
+    torch.manual_seed(seed)
+    model: ZooModule = build(entry.tiny["model"])
+    return model
+
+
+def batch_of(entry: Entry, size: int = 4) -> Any:
+    return entry.spec.example(size, "cpu")
+
+
+def excused(entry: Entry, check: str) -> None:
+    """Skips a check that the model declares as not applicable, with its reason."""
+    if reason := entry.model_class.exceptions.get(check):
+        pytest.skip(reason)
+
+
+class Gradients(pl.Callback):
+    """Notes every parameter's gradient before each optimiser step."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, bool] = {}
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        for name, parameter in pl_module.named_parameters():
+            if parameter.grad is not None:
+                assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+                self.seen[name] = self.seen.get(name, False) or bool(parameter.grad.any())
+
+
+def fitted(entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch, callback: Any = None) -> train.Outcome:
+    """Three training steps and a test on random batches of the data's shapes."""
+    config = entry.tiny | {"trainer": {"max_steps": 3}, "callbacks": []}
+    model, _ = train.assemble(config, 0)
+    monkeypatch.setattr(train, "assemble", lambda *_: (model, Examples(entry.spec)))
+    return train.run(config, 0, folder, callbacks=[callback] if callback else [])
+
+
+def test_the_docstring_says_what_it_is(entry: Entry) -> None:
+    doc = entry.model_class.__doc__ or ""
+    assert len(doc) > 200 and ("Source:" in doc or "arXiv" in doc), "equation, shapes and source belong in the docstring"
+
+
+def test_forward_keeps_the_batch_and_is_finite(entry: Entry) -> None:
+    model = made(entry).eval()
+    for size in (2, 5):
+        output = model(*model.inputs(batch_of(entry, size)))
+        assert len(output) == size
+        assert output.isfinite().all()
+
+
+def test_three_steps_reach_every_parameter_with_a_finite_loss(
+    entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    excused(entry, "gradients")
+    if not entry.config["fit"]:
+        pytest.skip("this benchmark fits nothing")
+    gradients = Gradients()
+    outcome = fitted(entry, tmp_path, monkeypatch, gradients)
+    assert all(value == value for value in outcome.metrics.values())
+    untouched = {name for name, reached in gradients.seen.items() if not reached}
+    unseen = {name for name, p in made(entry).named_parameters() if p.requires_grad} - set(gradients.seen)
+    assert not untouched | unseen
+
+
+def test_a_checkpoint_holds_all_that_prediction_needs(
+    entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(entry, tmp_path, monkeypatch)
+    path = tmp_path / "checkpoint.ckpt"
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = entry.model_class.load_from_checkpoint(path, weights_only=True).eval()
+    again = zoo.restore(entry.tiny["model"] | {"checkpoint": str(path)})
+    inputs = loaded.inputs(batch_of(entry))
+    assert torch.equal(loaded(*inputs), again(*inputs))
+    assert saved["state_dict"].keys() == made(entry).state_dict().keys()
+    changed = [n for n, p in made(entry).named_parameters() if not torch.equal(p, saved["state_dict"][n])]
+    assert changed or not entry.config["fit"] or "gradients" in entry.model_class.exceptions
+
+
+def test_the_seed_determines_the_initial_weights(entry: Entry) -> None:
+    one, same, other = (made(entry, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    floating = [name for name in one if one[name].is_floating_point()]
+    assert not floating or any(not torch.equal(one[name], other[name]) for name in floating)
+
+
+def test_hyperparameters_are_primitives(entry: Entry) -> None:
+    def plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(isinstance(k, str) and plain(v) for k, v in value.items())
+        return all(map(plain, value)) if isinstance(value, list | tuple) else isinstance(value, PRIMITIVES)
+
+    hyperparameters = dict(made(entry).hparams)
+    assert plain(hyperparameters)
+    assert hyperparameters.keys() == zoo.info(entry.model_class.__name__)["hyperparameters"].keys()
+
+
+def test_it_pickles(entry: Entry) -> None:
+    excused(entry, "pickle")
+    model = made(entry).eval()
+    copy = pickle.loads(pickle.dumps(model))  # noqa: S301
+    inputs = model.inputs(batch_of(entry))
+    assert torch.equal(model(*inputs), copy(*inputs))
+
+
+def test_it_exports_for_any_batch_size(entry: Entry) -> None:
+    excused(entry, "export")
+    model = made(entry).eval()
+    dynamic = tuple({0: torch.export.Dim("batch")} for _ in model.inputs(batch_of(entry)))
+    exported = torch.export.export(model, model.inputs(batch_of(entry)), dynamic_shapes=dynamic).module()
+    inputs = model.inputs(batch_of(entry, 7))
+    torch.testing.assert_close(exported(*inputs), model(*inputs))
+
+
+def test_what_vectorizes_has_neither_batch_statistics_nor_its_own_loop(entry: Entry) -> None:
+    if not entry.model_class.vectorizes:
+        pytest.skip("trained one by one")
+    model = made(entry)
+    assert model.automatic_optimization and not model.stages()
+    assert not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in model.modules())
+
+
+def test_exceptions_name_a_check_and_a_reason(entry: Entry) -> None:
+    for check, reason in entry.model_class.exceptions.items():
+        assert check in CHECKS
+        assert len(reason.split()) >= 3
