@@ -1,0 +1,77 @@
+"""Reference results: kept from Runs, and the tables of the READMEs made from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import reference
+from benchmarks.documents import benchmark_files
+from benchmarks.tables import claims_table, number, results_table, spread
+
+FAMILIES = sorted(path.stem for path in reference.FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("path", reference.readmes(), ids=lambda path: path.parent.name)
+def test_the_readmes_tables_are_those_of_the_reference_results(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert reference.filled(text, reference.blocks()) == text, "make them again: python -m benchmarks.reference"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reference_results_say_where_they_come_from(family: str) -> None:
+    document = reference.read(family)
+    assert document["machine"]["cores"] and document["machine"]["device"]
+    assert document["versions"]["torch"]
+    assert all(document["commits"]) and document["date"]
+    assert {row["benchmark"] for row in document["claims"]} <= set(benchmark_files())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_judged_claim_of_the_reference_rests_on_its_runs(family: str) -> None:
+    """The verdicts' means are those of the rows beside them, for the kinds that average one metric."""
+    document = reference.read(family)
+    for claim in (c for c in document["claims"] if c["kind"] in ("value", "bound") and c["verdict"] != "not run"):
+        key = (claim["benchmark"], claim["model"])
+        rows = [row for row in document["runs"] if (row["benchmark"], row["model"]) == key]
+        assert len(rows) == claim["n"]
+        if claim["statistic"] == "mean":
+            mean = sum(row["metrics"][claim["metric"]] for row in rows) / len(rows)
+            assert claim["mean"] == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_claim_is_about_a_metric_that_nobody_logs(family: str) -> None:
+    reasons = [claim["reason"] for claim in reference.read(family)["claims"]]
+    assert not [reason for reason in reasons if reason.startswith("no metric")]
+
+
+def test_tables_as_a_reader_sees_them() -> None:
+    rows = [
+        {"model": "a", "point": {}, "status": "finished", "params": 1234, "fit_seconds": 2.0, "metrics": {"test/x": x}}
+        for x in (1.0, 2.0, 3.0)
+    ]
+    assert results_table("", rows).markdown().splitlines()[-1] == "| a | 3 | 2 ± 2.5 | 1,234 | 2.0 s |"
+    claim = {"model": "a", "at": {}, "metric": "test/x", "stated": "≥ 1", "evidence": "derived", "mean": 2.0}
+    claim |= {"interval": [1.0, 3.0], "verdict": "not run", "reason": "because", "kind": "bound", "benchmark": "b"}
+    text = claims_table("", [claim]).markdown()
+    assert "| a: x | ≥ 1 | derived | 2 [1, 3] | – not run (1) |" in text
+    assert text.endswith("(1) because")
+    assert number(None) == "–"
+    assert spread([1.0]) == "1"
+
+
+def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
+    text = "before\n<!-- results a/b -->\nold\n<!-- end -->\nafter <!-- results c --><!-- end -->"
+    made = reference.filled(text, {"a/b": "| new |"})
+    assert made.startswith("before\n<!-- results a/b -->\n\n| new |\n\n<!-- end -->\nafter")
+    assert "Not run yet." in made
+    assert reference.filled(made, {"a/b": "| new |"}) == made
+
+
+def test_the_reference_folder_holds_families(tmp_path: Path) -> None:
+    families = {name.partition("/")[0] for name in benchmark_files()}
+    assert set(FAMILIES) <= families
+    assert all(json.dumps(reference.read(family)) for family in FAMILIES)
