@@ -114,7 +114,9 @@ def _known(class_path: str) -> tuple[list[str], str]:
     import zoo
 
     if class_path.startswith("datamodules"):
-        return [f"datamodules.{n}" for n in datamodules.__all__], 'python -c "import datamodules; print(dir(datamodules))"'
+        return [
+            f"datamodules.{n}" for n in datamodules.__all__
+        ], 'python -c "import datamodules; print(dir(datamodules))"'
     if class_path.startswith("zoo") or "." not in class_path:
         return [f"zoo.{n}" for n in zoo.list_models()], 'python -c "import zoo; print(zoo.list_models())"'
     return [], ""

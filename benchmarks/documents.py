@@ -117,7 +117,11 @@ def suite(name: str) -> dict[str, dict[str, Any]]:
     chosen: dict[str, dict[str, Any]] = {}
     for position, item in enumerate(document.get("benchmarks") or []):
         entry = {"name": item} if isinstance(item, str) else item
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or set(entry) - {"name", "seeds", "set"}:
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("name"), str)
+            or set(entry) - {"name", "seeds", "set"}
+        ):
             expected = "expected a name or {name: …, seeds: …, set: {…}}"
             problems.append(Problem(shown(path), f"benchmarks[{position}]", f"{expected}, got {item!r}"))
             continue

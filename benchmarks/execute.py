@@ -59,7 +59,9 @@ class Progress(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if (now := time.monotonic()) >= self.due:
             self.due = now + 0.5
-            steps = float(trainer.max_steps if trainer.max_steps > 0 else (trainer.max_epochs or 0) * trainer.num_training_batches)
+            steps = float(
+                trainer.max_steps if trainer.max_steps > 0 else (trainer.max_epochs or 0) * trainer.num_training_batches
+            )
             self.connection.send(("step", self.before + trainer.global_step, self.before + steps))
 
 
@@ -89,7 +91,9 @@ def measure(run: Run, options: Options, device: int, folder: Path, callbacks: li
     store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
     history, logged = tracking.History(folder / "history.csv"), None
     try:
-        logged = tracking.start_wandb(options.wandb, folder, run, options.accelerator, dict(options.papers).get(run.benchmark, ""))
+        logged = tracking.start_wandb(
+            options.wandb, folder, run, options.accelerator, dict(options.papers).get(run.benchmark, "")
+        )
         outcome = train.run(
             with_checkpoints(run, options.results),
             run.seed,

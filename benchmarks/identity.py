@@ -53,8 +53,10 @@ def _source(module: str) -> Path | None:
     except (ImportError, AttributeError, ValueError):
         return None
     path = Path(spec.origin) if spec and spec.origin else None
-    outside = path is None or path.suffix != ".py" or "site-packages" in path.parts and module.split(".")[0] not in PROJECT
-    return None if outside else path
+    if path is None or path.suffix != ".py":
+        return None
+    foreign = "site-packages" in path.parts and module.partition(".")[0] not in PROJECT
+    return None if foreign else path
 
 
 def _exports_only(module: str) -> bool:

@@ -104,7 +104,9 @@ class LocalLauncher:
             reason = f"needs {failed[0].benchmark}/{failed[0].model}, which {failed[0].status}"
             self._end(run, self._result(run, "not run", reason))
             return True
-        slots = min(-(-(run.threads or 1) // self.options.threads), len(self.free) + sum(len(w.devices) for w in self.workers))
+        slots = min(
+            -(-(run.threads or 1) // self.options.threads), len(self.free) + sum(len(w.devices) for w in self.workers)
+        )
         if None in needed or len(self.free) < slots:
             return False
         self._start(run, [self.free.pop(0) for _ in range(slots)])

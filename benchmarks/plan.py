@@ -79,7 +79,9 @@ def make(benchmarks: Sequence[tuple[Benchmark, bool]]) -> Plan:
         except NotHere as error:
             if exact:
                 problems.append(Problem(benchmark.file, "data", str(error)))
-            plan.absent += [_absent(benchmark, label, seed, error) for label in benchmark.models for seed in benchmark.seeds]
+            plan.absent += [
+                _absent(benchmark, label, seed, error) for label in benchmark.models for seed in benchmark.seeds
+            ]
     if problems:
         raise BadInput(problems)
     return plan
@@ -153,11 +155,11 @@ class Planner:
         settings = copy.deepcopy(dict(self.benchmark.models[label]))
         for key, value in point.items():
             _put(settings, key.split("."), value)
-        runs = []
+        runs: list[Run] = []
         for seed in seeds:
             filled, needs = self._references(label, settings, seed)
-            key = "seed" in (filled["data"].get("init_args") or {})
-            if runs and not needs and not key:
+            fixed = "seed" in (filled["data"].get("init_args") or {})
+            if runs and not needs and not fixed:
                 config = _reseeded(runs[0].config, seed)
                 runs.append(self._run(label, seed, point, config, ()))
                 continue
@@ -205,7 +207,10 @@ class Planner:
         if other is None:
             files = documents.benchmark_files()
             if name not in files:
-                raise refuse(f"no benchmark {name!r} in {reference!r}: expected benchmark/model", close_matches(name, list(files)))
+                raise refuse(
+                    f"no benchmark {name!r} in {reference!r}: expected benchmark/model",
+                    close_matches(name, list(files)),
+                )
             other = read_benchmark(name, files[name], documents.read(files[name]), {})
         if target not in other.models:
             raise refuse(f"{name} has no model {target!r}", close_matches(target, list(other.models)))

@@ -89,5 +89,7 @@ class View:
         name = f"{run.benchmark}/{run.model} seed {run.seed}"
         why = f": {result.error}" if result.error else ""
         if not result.cached:
-            line = f"[{done}/{sum(self.counts.values())}] {name} {result.status} in {duration(result.total_seconds)}{why}"
+            line = (
+                f"[{done}/{sum(self.counts.values())}] {name} {result.status} in {duration(result.total_seconds)}{why}"
+            )
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Reference results: the rows and verdicts of the last full run of a family, and the tables made from them.
 
-    python -m benchmarks.reference FAMILY … --results DIR     keep the finished Runs of these families
-    python -m benchmarks.reference                            make the tables in the READMEs again
+python -m benchmarks.reference FAMILY … --results DIR     keep the finished Runs of these families
+python -m benchmarks.reference                            make the tables in the READMEs again
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _missing(run: Any) -> Any:
 
 def blocks() -> dict[str, str]:
     """The generated blocks of the READMEs: `FAMILY` and `FAMILY/BENCHMARK`, each with its Markdown."""
-    made = {}
+    made: dict[str, str] = {}
     for path in sorted(FOLDER.glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
         names = list(dict.fromkeys(row["benchmark"] for row in document["claims"] + document["runs"]))

@@ -12,10 +12,10 @@ from rich.markup import escape
 
 from benchmarks import reference, tables
 from benchmarks.build import class_at
-from benchmarks.claims import judge
 from benchmarks.plan import Plan
 from benchmarks.schema import Benchmark
 from benchmarks.store import Result, write_whole
+from benchmarks.verdicts import judge
 
 
 @dataclass

@@ -18,7 +18,13 @@ from zoo._module import ZooModule
 #: Trainer arguments that the harness sets itself.
 HARNESS = (
     *("logger", "callbacks", "default_root_dir", "accelerator", "strategy", "devices", "num_nodes", "plugins"),
-    *("enable_progress_bar", "enable_model_summary", "enable_checkpointing", "enable_autolog_hparams", "inference_mode"),
+    *(
+        "enable_progress_bar",
+        "enable_model_summary",
+        "enable_checkpointing",
+        "enable_autolog_hparams",
+        "inference_mode",
+    ),
     *("fast_dev_run", "barebones", "profiler", "num_sanity_val_steps", "model_registry", "use_distributed_sampler"),
 )
 
@@ -118,7 +124,9 @@ class Resolver:
         except Exception as error:  # whatever an impossible pair raises
             shapes = ", ".join(str(("N", *f.shape)).replace("'", "") for f in spec.batch)
             name = config["data"]["class_path"].rpartition(".")[2]
-            message = f"{type(model).__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
+            message = (
+                f"{type(model).__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
+            )
             self.checker.add(entry, message)
             return False
         return True

@@ -30,12 +30,25 @@ def parser() -> argparse.ArgumentParser:
     add("names", nargs="*", metavar="NAME", help="a benchmark, a glob, or the path of a .yaml; none: the quick suite")
     add("--suite", metavar="NAME", help="a suite of configs/suites")
     add("--seeds", type=int, metavar="N", help="the number of seeds, in place of the benchmarks' own")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a benchmark's dotted key, e.g. trainer.max_steps=100")
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="where Results are kept (default: results)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a benchmark's dotted key, e.g. trainer.max_steps=100",
+    )
+    add(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="where Results are kept (default: results)"
+    )
     add("--data-dir", metavar="DIR", help="where data files are (default: $ZOO_DATA_DIR, else the cache folder)")
     add("--devices", default="auto", metavar="auto|N", help="how many Runs at once: GPUs, or CPU workers")
     add("--launcher", choices=["local"], default="local", help="where Runs execute")
-    add("--wandb", choices=["offline", "online", "disabled"], default="offline", help="Weights & Biases (default: offline)")
+    add(
+        "--wandb",
+        choices=["offline", "online", "disabled"],
+        default="offline",
+        help="Weights & Biases (default: offline)",
+    )
     add("--list", nargs="?", const="*", metavar="PATTERN", help="list the benchmarks and end")
     add("--dry-run", action="store_true", help="check everything, show the Runs, start nothing")
     add("--force", action="store_true", help="run again what is finished already")

@@ -35,7 +35,14 @@ TOP: dict[str, tuple[type, ...]] = {
     "claims": (list,),
 }
 REQUIRED = ("title", "data", "models")
-NOUNS = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+NOUNS = {
+    dict: "a mapping",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from benchmarks.claims import average, t_interval
+from benchmarks.verdicts import average, t_interval
 
 Records = Sequence[Mapping[str, Any]]
 MARKS = {"reproduced": ("✔", "green"), "not reproduced": ("✘", "red"), "not run": ("–", "yellow")}
@@ -63,7 +63,13 @@ def spread(values: Sequence[float]) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a person reads them."""
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 100
+        else f"{seconds / 60:.1f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 MOST_COLUMNS = 3  # metrics beside each other; more of them are listed below each other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,7 +146,7 @@ def _trainer(
 def _finite(metrics: Mapping[str, Tensor]) -> dict[str, float]:
     values = {name: float(value) for name, value in metrics.items() if name.startswith("test/")}
     for name, value in values.items():
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise FloatingPointError(f"{name} is {value}")
     return values
 

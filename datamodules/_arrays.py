@@ -17,7 +17,9 @@ from datamodules._spec import Spec
 SPLITS = ("train", "val", "test")
 
 
-def generator(seed: int, split: str, epoch: int, position: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+def generator(
+    seed: int, split: str, epoch: int, position: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """The random numbers of one batch: independent streams for different keys, equal ones for equal keys."""
     key = np.random.SeedSequence([seed, SPLITS.index(split), epoch, position])
     return torch.Generator(device).manual_seed(int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))

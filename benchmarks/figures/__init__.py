@@ -1,0 +1,1 @@
+"""Figures of the families: functions from Results to a matplotlib Figure."""

@@ -1,0 +1,1 @@
+"""Callbacks of the families: what benchmarks measure along a training."""

@@ -36,9 +36,7 @@ class OddTargetDynamics(pl.Callback):
         self.probe = data.held_out("val")[0]
         self._measure(pl_module)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step % self.every == 0:
             self._measure(pl_module)
 

@@ -44,10 +44,10 @@ class Linear(ZooModule):
             raise ValueError(f"lr must be positive, got {lr}")
         self.save_hyperparameters()
         self.lr = lr
-        self.layer = nn.Sequential(nn.Dropout(dropout), nn.Linear(in_features, 1))
+        self.dropout, self.line = nn.Dropout(dropout), nn.Linear(in_features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x).squeeze(-1)
+        return self.line(self.dropout(x)).squeeze(-1)
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         x, y = batch
@@ -133,7 +133,7 @@ class TinyGAN(ZooModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         x = batch[0]
-        critic, generator = self.optimizers()  # type: ignore[misc, attr-defined]
+        critic, generator = self.optimizers()  # type: ignore[attr-defined]
         loss = self(self.fake(x).detach()).mean() - self(x).mean()
         self._descend(critic, loss)
         adversary = -self(self.fake(x)).mean()
@@ -157,6 +157,9 @@ class Ridge(ZooModule):
     """Closed form: the normal equations gathered over one epoch, solved at its end."""
 
     exceptions: ClassVar[dict[str, str]] = {"gradients": "solved in closed form"}
+    gram: Tensor
+    moment: Tensor
+    weight: Tensor
 
     def __init__(self, in_features: int, ridge: float = 1e-6) -> None:
         super().__init__()
@@ -269,7 +272,7 @@ class FirstStep(Linear):
             nn.init.zeros_(parameter)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self.log_scalars("test", {"moved": self.layer[1].weight.norm()}, len(batch[0]))
+        self.log_scalars("test", {"moved": self.line.weight.norm()}, len(batch[0]))
 
 
 def spread(results: Sequence[Any]) -> list[dict[str, Any]]:
@@ -277,5 +280,7 @@ def spread(results: Sequence[Any]) -> list[dict[str, Any]]:
     rows = []
     for model in dict.fromkeys(result.model for result in results):
         losses = [result.metrics["test/loss"] for result in results if result.model == model]
-        rows.append({"model": model, "point": {}, "n": len(losses), "metrics": {"summary/spread": max(losses) - min(losses)}})
+        rows.append(
+            {"model": model, "point": {}, "n": len(losses), "metrics": {"summary/spread": max(losses) - min(losses)}}
+        )
     return rows

@@ -81,7 +81,10 @@ def test_unknown_keys_of_set(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ("--set", "trainr.max_steps=3", "--set", "models.wid.init_args.width=3", "--set", "seeds.count=3")
     message = refused(capsys, "mean_field/odd_target", *settings)
     assert "command line: --set trainr.max_steps\n  unknown key 'trainr'" in message
-    assert "command line: --set models.wid.init_args.width\n  unknown model label 'wid'; expected one of wide, narrow" in message
+    assert (
+        "command line: --set models.wid.init_args.width\n  unknown model label 'wid'; expected one of wide, narrow"
+        in message
+    )
     assert "did you mean wide?" in message
     assert "command line: --set seeds.count\n  'seeds' is 5, not a mapping: it has no key 'count'" in message
 
@@ -129,7 +132,8 @@ def test_missing_data_of_a_benchmark_named_exactly(
     assert "fashion_mnist.yaml: data\n" in message
     assert "FashionMNIST/raw/train-images-idx3-ubyte" in message
     assert str(folder) in message
-    assert "python -c" in message and "download=True" in message
+    assert "python -c" in message
+    assert "download=True" in message
 
 
 def test_two_classes_of_one_name(tmp_path: Path) -> None:

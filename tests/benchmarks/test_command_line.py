@@ -52,7 +52,9 @@ def test_the_list_as_json_says_what_the_files_say(capsys: pytest.CaptureFixture[
 
 def test_a_dry_run_starts_nothing_and_names_every_run(document: dict[str, Any], invoke: Invoke, results: Path) -> None:
     answer = invoke(document, "--dry-run")
-    assert {(row["model"], row["seed"]) for row in answer["runs"]} == {(m, s) for m in ("slow", "fast") for s in range(3)}
+    assert {(row["model"], row["seed"]) for row in answer["runs"]} == {
+        (m, s) for m in ("slow", "fast") for s in range(3)
+    }
     assert not list(results.iterdir())
     finished = {row["id"] for row in invoke(document)["runs"]}
     again = invoke(document, "--dry-run")

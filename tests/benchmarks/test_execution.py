@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def every_shape() -> dict[str, Any]:
-    models = {
+    models: dict[str, Any] = {
         "supervised": {"class_path": f"{SHAPES}.Linear", "init_args": {"dropout": 0.1}},
         "gan": {"class_path": f"{SHAPES}.TinyGAN"},
         "staged": {"class_path": f"{SHAPES}.Staged"},
@@ -74,7 +74,7 @@ def test_a_model_made_from_another_runs_checkpoint(shapes: dict[str, store.Resul
     checkpoint = Path(shapes["supervised"].folder) / "checkpoint.ckpt"
     explained = Linear.load_from_checkpoint(checkpoint, weights_only=True)
     gradient = torch.from_numpy(shapes["saliency"].arrays()["gradient"])
-    assert torch.equal(gradient[0, 0], explained.layer[1].weight[0].detach())
+    assert torch.equal(gradient[0, 0], explained.line.weight[0].detach())
     saved = torch.load(Path(shapes["saliency"].folder) / "checkpoint.ckpt", weights_only=True)
     assert "checkpoint" not in saved["hyper_parameters"]["explained"]
 
@@ -165,7 +165,17 @@ def test_selection_tests_the_best_epoch(document: dict[str, Any], invoke: Invoke
 
 
 def command(path: Path, results: Path) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-m", "benchmarks.run", str(path), "--results", str(results), "--wandb", "disabled", "--json"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "benchmarks.run",
+        str(path),
+        "--results",
+        str(results),
+        "--wandb",
+        "disabled",
+        "--json",
+    ]
     return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -174,7 +184,9 @@ def test_two_suites_at_once_lose_nothing_and_run_nothing_twice(
 ) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump(document | {"trainer": {"max_epochs": 20}}))
-    answers = [json.loads(process.communicate(timeout=120)[0]) for process in (command(path, results), command(path, results))]
+    answers = [
+        json.loads(process.communicate(timeout=120)[0]) for process in (command(path, results), command(path, results))
+    ]
     assert metrics_of(answers[0]) == metrics_of(answers[1])
     made = [row["folder"] for answer in answers for row in answer["runs"] if not row["cached"]]
     assert len(made) == len(set(made)) == 6

@@ -23,9 +23,10 @@ def test_the_readmes_tables_are_those_of_the_reference_results(path: Path) -> No
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reference_results_say_where_they_come_from(family: str) -> None:
     document = reference.read(family)
-    assert document["machine"]["cores"] and document["machine"]["device"]
-    assert document["versions"]["torch"]
-    assert all(document["commits"]) and document["date"]
+    assert document["machine"].keys() >= {"cores", "device", "system"}
+    assert document["versions"].keys() >= {"python", "torch", "lightning"}
+    assert all(document["commits"])
+    assert document["date"]
     assert {row["benchmark"] for row in document["claims"]} <= set(benchmark_files())
 
 

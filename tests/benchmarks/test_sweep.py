@@ -76,7 +76,10 @@ def test_a_slope_over_a_sweep_end_to_end(document: dict[str, Any], invoke: Invok
 
 def test_a_summary_over_seeds(document: dict[str, Any], invoke: Invoke) -> None:
     stated = {"kind": "bound", "model": "fast", "metric": "summary/spread", "at_least": 0.0, "evidence": "derived"}
-    document |= {"summary": "tests.benchmarks.shapes.spread", "claims": [stated | {"source": "a spread is not negative"}]}
+    document |= {
+        "summary": "tests.benchmarks.shapes.spread",
+        "claims": [stated | {"source": "a spread is not negative"}],
+    }
     answer = invoke(document)
     losses = [row["metrics"]["test/loss"] for row in answer["runs"] if row["model"] == "fast"]
     assert answer["claims"][0]["verdict"] == "reproduced"

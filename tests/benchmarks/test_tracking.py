@@ -54,7 +54,13 @@ def test_every_run_is_one_offline_run_with_config_summary_and_tags(run_folders: 
         assert len(files) == 1
         result = json.loads((folder / "result.json").read_text())
         text = json.dumps(inspect(files[0]))
-        for expected in ("own2026line", "paperzoo", f"{result['model']} seed {result['seed']}", "test/loss", result["id"]):
+        for expected in (
+            "own2026line",
+            "paperzoo",
+            f"{result['model']} seed {result['seed']}",
+            "test/loss",
+            result["id"],
+        ):
             assert expected in text
         seen.add(files[0].stem)
     assert len(seen) == len(run_folders) == 4

@@ -29,7 +29,7 @@ class Examples(ArrayDataModule):
 
     @property
     def spec(self) -> Spec:
-        return Spec(self.given.batch, self.given.arguments, {s: self.size for s in self.given.sizes}, "examples")
+        return Spec(self.given.batch, self.given.arguments, dict.fromkeys(self.given.sizes, self.size), "examples")
 
     def load(self, split: str) -> tuple[torch.Tensor, ...]:
         drawn: tuple[torch.Tensor, ...] = self.given.example(self.size, "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def fitted(entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch, callback
 
 def test_the_docstring_says_what_it_is(entry: Entry) -> None:
     doc = entry.model_class.__doc__ or ""
-    assert len(doc) > 200 and ("Source:" in doc or "arXiv" in doc), "equation, shapes and source belong in the docstring"
+    assert len(doc) > 200, "the equation, the shapes and what is refused belong in the docstring"
+    assert "Source:" in doc
 
 
 def test_forward_keeps_the_batch_and_is_finite(entry: Entry) -> None:
@@ -84,7 +86,7 @@ def test_three_steps_reach_every_parameter_with_a_finite_loss(
         pytest.skip("this benchmark fits nothing")
     gradients = Gradients()
     outcome = fitted(entry, tmp_path, monkeypatch, gradients)
-    assert all(value == value for value in outcome.metrics.values())
+    assert all(map(math.isfinite, outcome.metrics.values()))
     untouched = {name for name, reached in gradients.seen.items() if not reached}
     unseen = {name for name, p in made(entry).named_parameters() if p.requires_grad} - set(gradients.seen)
     assert not untouched | unseen
@@ -144,7 +146,8 @@ def test_what_vectorizes_has_neither_batch_statistics_nor_its_own_loop(entry: En
     if not entry.model_class.vectorizes:
         pytest.skip("trained one by one")
     model = made(entry)
-    assert model.automatic_optimization and not model.stages()
+    assert model.automatic_optimization
+    assert not model.stages()
     assert not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from zoo.mean_field import TwoLayerReLU
 from zoo.mean_field.infinite_width import odd_target_bound, odd_target_path
 
 
-def made(seed: int = 0, **hyperparameters: object) -> TwoLayerReLU:
+def made(seed: int = 0, **hyperparameters: Any) -> TwoLayerReLU:
     torch.manual_seed(seed)
     model: TwoLayerReLU = TwoLayerReLU(**{"in_features": 5, "width": 64} | hyperparameters)
     return model
@@ -145,6 +146,6 @@ def test_euler_steps_converge_to_the_flow_at_first_order(lr: float) -> None:
         ({"width": 7, "pairing": "zero"}, "width must be even for pairing 'zero', got 7"),
     ],
 )
-def test_bad_values_are_refused(arguments: dict[str, object], message: str) -> None:
+def test_bad_values_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(**arguments)

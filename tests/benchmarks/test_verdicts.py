@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from benchmarks.claims import Claim, average, judge, t_interval
+from benchmarks.claims import Claim
+from benchmarks.verdicts import average, judge, t_interval
 
 DEPTH = "model.init_args.depth"
 
