@@ -109,7 +109,7 @@ def _check_claim(file: str, entry: str, item: Any, models: Mapping[str, Any], pr
 
 
 def _check_sweep(file: str, entry: str, item: Any, sweep: Mapping[str, Any], problems: list[Problem]) -> None:
-    over, at = item.get("over"), item.get("at", {})
+    over, at = str(item.get("over", "")), item.get("at", {})
     if "over" in item and over not in sweep:
         message = f"the model's sweep has no {over!r}; it has {', '.join(sweep) or 'no keys'}"
         problems.append(Problem(file, f"{entry}.over", message))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import documents
+from benchmarks.build import class_paths
 from benchmarks.check import Checker
 from benchmarks.identity import run_id
 from benchmarks.problems import BadInput, Problem, close_matches
@@ -174,7 +175,7 @@ class Planner:
     def _run(
         self, label: str, seed: int, point: Mapping[str, Any], config: Mapping[str, Any], needs: tuple[Run, ...]
     ) -> Run:
-        classes = _class_paths(config)
+        classes = class_paths(config)
         benchmark = self.benchmark
         identity = run_id(config, seed, self._version, classes)
         limits = (benchmark.threads, benchmark.time_limit)
@@ -234,17 +235,3 @@ def _reseeded(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     if "seed" in other["data"]["init_args"]:
         other["data"]["init_args"]["seed"] = seed
     return other
-
-
-def _class_paths(config: Mapping[str, Any]) -> list[str]:
-    """Every class path in a configuration, nested ones too."""
-    found: list[str] = []
-    stack: list[Any] = [config]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Mapping):
-            found += [node["class_path"]] if isinstance(node.get("class_path"), str) else []
-            stack += node.values()
-        elif isinstance(node, list):
-            stack += node
-    return sorted(set(found))

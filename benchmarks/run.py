@@ -200,7 +200,7 @@ def _show_plan(planned: Any, root: Path, options: argparse.Namespace, console: A
 
 
 def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.Namespace, console: Any) -> Any:
-    from benchmarks.build import class_at
+    from benchmarks.build import class_at, class_paths
     from benchmarks.execute import Options
     from benchmarks.launch import LocalLauncher, cores
     from benchmarks.progress import View
@@ -209,8 +209,10 @@ def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.
     papers = tuple((b.name, str(b.paper.get("key", ""))) for b in planned.benchmarks)
     threads = max(1, cores() // workers)
     how = Options(root, options.wandb, accelerator, threads, options.force, papers)
-    data = {run.config["data"]["class_path"] for run in planned.ordered}
-    libraries = sorted({name for path in data for name in getattr(class_at(path), "libraries", ())})
+    # workers fork from one process that has imported the classes: an edit during a long suite changes no Run of it
+    paths = {path for run in planned.ordered for path in class_paths(run.config)}
+    classes = [class_at(path) for path in sorted(paths)]
+    libraries = [c.__module__ for c in classes] + [name for c in classes for name in getattr(c, "libraries", ())]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     runs = planned.ordered
     with View(console, len(runs)).shown() as view:
