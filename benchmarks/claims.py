@@ -104,7 +104,7 @@ def _check_claim(file: str, entry: str, item: Any, models: Mapping[str, Any], pr
     if item["kind"] == "bound" and not {"at_least", "at_most"} & set(item):
         problems.append(Problem(file, entry, "a bound needs at_least or at_most"))
     for label in (item.get("model"), item.get("than")):
-        if label in models:
+        if isinstance(label, str) and label in models:
             _check_sweep(file, entry, item, models[label].get("sweep") or {}, problems)
 
 

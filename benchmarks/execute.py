@@ -42,7 +42,6 @@ class Options:
     accelerator: str = "cpu"
     threads: int = 1
     force: bool = False
-    papers: tuple[tuple[str, str], ...] = ()
 
 
 class Progress(pl.Callback):
@@ -91,9 +90,7 @@ def measure(run: Run, options: Options, device: int, folder: Path, callbacks: li
     store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
     history, logged = tracking.History(folder / "history.csv"), None
     try:
-        logged = tracking.start_wandb(
-            options.wandb, folder, run, options.accelerator, dict(options.papers).get(run.benchmark, "")
-        )
+        logged = tracking.start_wandb(options.wandb, folder, run, options.accelerator)
         outcome = train.run(
             with_checkpoints(run, options.results),
             run.seed,

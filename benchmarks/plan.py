@@ -18,6 +18,7 @@ from benchmarks.identity import run_id
 from benchmarks.problems import BadInput, Problem, close_matches
 from benchmarks.resolve import NotHere, Resolver
 from benchmarks.schema import Benchmark, read_benchmark
+from benchmarks.store import Result
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Run:
     config: Mapping[str, Any]
     threads: int | None = None
     time_limit: float | None = None
+    paper: str = ""
     needs: tuple[Run, ...] = ()
 
     @property
@@ -46,7 +48,7 @@ class Plan:
 
     benchmarks: list[Benchmark] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
-    absent: list[dict[str, Any]] = field(default_factory=list)
+    absent: list[Result] = field(default_factory=list)
 
     @property
     def ordered(self) -> list[Run]:
@@ -80,17 +82,11 @@ def make(benchmarks: Sequence[tuple[Benchmark, bool]]) -> Plan:
         except NotHere as error:
             if exact:
                 problems.append(Problem(benchmark.file, "data", str(error)))
-            plan.absent += [
-                _absent(benchmark, label, seed, error) for label in benchmark.models for seed in benchmark.seeds
-            ]
+            missing = [(label, seed) for label in benchmark.models for seed in benchmark.seeds]
+            plan.absent += [Result("", benchmark.name, *one, status="not run", error=str(error)) for one in missing]
     if problems:
         raise BadInput(problems)
     return plan
-
-
-def _absent(benchmark: Benchmark, label: str, seed: int, error: Exception) -> dict[str, Any]:
-    row = {"id": "", "benchmark": benchmark.name, "model": label, "seed": seed, "point": {}, "metrics": {}}
-    return {**row, "status": "not run", "error": str(error), "cached": False}
 
 
 def require(needs: Sequence[str]) -> None:
@@ -178,8 +174,8 @@ class Planner:
         classes = class_paths(config)
         benchmark = self.benchmark
         identity = run_id(config, seed, self._version, classes)
-        limits = (benchmark.threads, benchmark.time_limit)
-        return Run(identity, benchmark.name, label, seed, point, config, *limits, needs)
+        rest = (benchmark.threads, benchmark.time_limit, str(benchmark.paper.get("key", "")))
+        return Run(identity, benchmark.name, label, seed, point, config, *rest, needs)
 
     def _references(self, label: str, settings: dict[str, Any], seed: int) -> tuple[dict[str, Any], tuple[Run, ...]]:
         """The settings with every `{from: …}` argument described, and the Runs that make them."""

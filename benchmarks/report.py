@@ -71,7 +71,7 @@ class Report:
 
 def make(plan: Plan, results: Sequence[Result], root: Path | None) -> Report:
     """Judges the claims, draws the figures and writes report.md below the results folder (if there is one)."""
-    report = Report(plan, [result.row | {"metrics": result.metrics} for result in results] + plan.absent)
+    report = Report(plan, [result.row | {"metrics": result.metrics} for result in [*results, *plan.absent]])
     for benchmark in plan.benchmarks:
         own = [result for result in results if result.benchmark == benchmark.name]
         rows, extra = report.of(benchmark), summaries(benchmark, own)

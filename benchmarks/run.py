@@ -138,6 +138,8 @@ def execute(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     if options.data_dir:
+        if not Path(options.data_dir).is_dir():
+            raise BadInput([Problem("command line", "--data-dir", f"no folder {options.data_dir}")])
         os.environ["ZOO_DATA_DIR"] = str(Path(options.data_dir).resolve())
     benchmarks = chosen(options)
     console = Console(stderr=options.json)
@@ -189,13 +191,14 @@ def _show_plan(planned: Any, root: Path, options: argparse.Namespace, console: A
         cached = store.finished(root / run.folder) is not None
         rows.append({"id": run.id, "benchmark": run.benchmark, "model": run.model, "seed": run.seed, "cached": cached})
     if options.json:
-        print(json.dumps({"runs": rows + planned.absent, "claims": []}, indent=1))
+        absent = [result.row for result in planned.absent]
+        print(json.dumps({"runs": rows + absent, "claims": []}, indent=1))
         return 0
     for row in rows:
         state = "cached" if row["cached"] else "to run"
         console.print(f"{row['id']}  {state}  {row['benchmark']}/{row['model']} seed {row['seed']}", highlight=False)
     for row in planned.absent:
-        console.print(f"{'–':<12}  not run  {row['benchmark']}/{row['model']}: {row['error']}", highlight=False)
+        console.print(f"{'–':<12}  not run  {row.benchmark}/{row.model}: {row.error}", highlight=False)
     return 0
 
 
@@ -206,9 +209,8 @@ def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.
     from benchmarks.progress import View
 
     accelerator, workers = place
-    papers = tuple((b.name, str(b.paper.get("key", ""))) for b in planned.benchmarks)
     threads = max(1, cores() // workers)
-    how = Options(root, options.wandb, accelerator, threads, options.force, papers)
+    how = Options(root, options.wandb, accelerator, threads, options.force)
     # workers fork from one process that has imported the classes: an edit during a long suite changes no Run of it
     paths = {path for run in planned.ordered for path in class_paths(run.config)}
     classes = [class_at(path) for path in sorted(paths)]

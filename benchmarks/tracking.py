@@ -67,7 +67,7 @@ class StageLogger(Logger):
         self.history.save()
 
 
-def start_wandb(mode: str, folder: Path, run: Any, device: str, paper: str) -> Any:
+def start_wandb(mode: str, folder: Path, run: Any, device: str) -> Any:
     """The W&B run of a Run, or None when disabled; a server that cannot be used means offline, with a warning."""
     if mode == "disabled":
         return None
@@ -82,7 +82,7 @@ def start_wandb(mode: str, folder: Path, run: Any, device: str, paper: str) -> A
         "group": run.benchmark,
         "job_type": "run",
         "name": f"{run.model} seed {run.seed}",
-        "tags": [tag for tag in (run.benchmark.partition("/")[0], paper, device) if tag],
+        "tags": [tag for tag in (run.benchmark.partition("/")[0], run.paper, device) if tag],
         "config": {**run.config, "model_label": run.model, "seed": run.seed, "run_id": run.id, **run.point},
         "dir": str(folder),
     }
