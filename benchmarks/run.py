@@ -141,6 +141,7 @@ def execute(options: argparse.Namespace) -> int:
         if not Path(options.data_dir).is_dir():
             raise BadInput([Problem("command line", "--data-dir", f"no folder {options.data_dir}")])
         os.environ["ZOO_DATA_DIR"] = str(Path(options.data_dir).resolve())
+    _check_catalogue()
     benchmarks = chosen(options)
     console = Console(stderr=options.json)
     if not console.is_terminal:
@@ -154,6 +155,15 @@ def execute(options: argparse.Namespace) -> int:
         return _show_plan(planned, root, options, console)
     results = _launch(planned, root, place, options, console)
     return _report(planned, results, root, options, console)
+
+
+def _check_catalogue() -> None:
+    import zoo
+
+    try:
+        zoo.list_models()
+    except (ValueError, SyntaxError) as error:
+        raise BadInput([Problem("zoo", "", str(error))]) from error
 
 
 def _places(options: argparse.Namespace) -> tuple[str, int]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from benchmarks.verdicts import average, t_interval
 
@@ -26,14 +28,13 @@ class Table:
     right: int = 1
     notes: Sequence[str] = ()
 
-    def rich(self) -> RichTable:
-        table = RichTable(title=escape(self.caption), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        table.caption, table.caption_justify = escape("\n".join(self.notes)) or None, "left"
+    def rich(self) -> Group:
+        table = RichTable(box=box.SIMPLE_HEAD)
         for position, column in enumerate(self.columns):
             table.add_column(escape(column), justify="right" if position >= self.right else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*(_coloured(cell) for cell in row))
-        return table
+        return Group(Text(self.caption, style="bold"), table, *(Text(f"  {note}\n") for note in self.notes))
 
     def markdown(self) -> str:
         bars = ["---:" if i >= self.right else "---" for i in range(len(self.columns))]

@@ -136,13 +136,18 @@ def test_missing_data_of_a_benchmark_named_exactly(
     assert "download=True" in message
 
 
-def test_two_classes_of_one_name(tmp_path: Path) -> None:
+def test_two_classes_of_one_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for family in ("one", "two"):
         (tmp_path / family).mkdir()
         (tmp_path / family / "__init__.py").write_text("")
         (tmp_path / family / "net.py").write_text("class Net(ZooModule): ...")
     with pytest.raises(ValueError, match=r"class name 'Net' stands twice, in zoo.one.net and in zoo.two.net: .*rename"):
         _registry.entries(tmp_path)
+    original = _registry.entries
+    monkeypatch.setattr(_registry, "entries", lambda: original(tmp_path))
+    assert "zoo\n  class name 'Net' stands twice" in refused(capsys, "mean_field/odd_target")
 
 
 def test_exponents_without_a_point_are_numbers() -> None:
