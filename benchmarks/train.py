@@ -106,8 +106,11 @@ def _fit(
     loggers: Loggers,
     place: Mapping[str, Any],
 ) -> pl.Trainer:
-    trainer = _trainer(config, stage.trainer, place, loggers(stage.name, outcome.steps), stage.module)
     view = stage.data(data)
+    spec = getattr(view, "spec", None)
+    unvalidated = {"limit_val_batches": 0} if spec and not spec.sizes.get("val") else {}
+    changes = {**stage.trainer, **unvalidated}
+    trainer = _trainer(config, changes, place, loggers(stage.name, outcome.steps), stage.module)
     start = time.perf_counter()
     trainer.fit(stage.module, datamodule=view)
     if trainer.strategy.root_device.type == "cuda":
@@ -154,6 +157,5 @@ def _finite(metrics: Mapping[str, Tensor]) -> dict[str, float]:
 def _save(trainer: pl.Trainer, model: ZooModule, path: Path) -> None:
     """Weights and hyper-parameters, whole or not at all."""
     partial_file = path.with_suffix(".partial")
-    trainer.strategy.connect(model)
     trainer.save_checkpoint(partial_file, weights_only=True)
     partial_file.replace(path)

@@ -36,7 +36,8 @@ class BatchLoader:
         self.batch = batch
         self.length = length
         self.epoch = 0
-        self.position = 0
+        self.position = 0  # batches yielded so far
+        self.start = 0  # where the next iteration begins: after those of a restored state
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
@@ -50,17 +51,16 @@ class BatchLoader:
         return self.length
 
     def __iter__(self) -> Iterator[Any]:
-        start = self.position % self.length if self.length else 0
+        start, self.start = self.start, 0
         for position in range(start, self.length):
             self.position = position + 1
             yield self.batch(self.epoch, position)
-        self.position = 0
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.position = state["position"]
+        self.start = state["position"] % max(self.length, 1)
 
 
 class BatchDataModule(pl.LightningDataModule):

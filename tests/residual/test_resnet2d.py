@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -27,7 +28,7 @@ def count(in_channels, num_classes, widths):
     total = 9 * in_channels * widths[0] + 2 * widths[0]
     for a, b in zip((widths[0], *widths), widths, strict=False):
         total += 9 * a * b + 2 * b + 9 * b * b + 2 * b
-    projections = sum(a * b + 2 * b for a, b in zip(widths, widths[1:], strict=False))
+    projections = sum(a * b + 2 * b for a, b in itertools.pairwise(widths))
     return total + projections + widths[-1] * num_classes + num_classes
 
 

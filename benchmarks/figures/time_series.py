@@ -1,0 +1,42 @@
+"""Figures of the time-series family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.store import Result
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito's, told apart by everyone
+
+
+def accuracy(results: Sequence[Result]) -> Figure:
+    """Test accuracy of every seed with its mean, and the training loss along the epochs, model by model."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2, 3))
+    models = list(dict.fromkeys(result.model for result in results))
+    for position, model in enumerate(models):
+        own, colour = [result for result in results if result.model == model], COLOURS[position % len(COLOURS)]
+        _dots(left, position, [100 * result.metrics["test/accuracy"] for result in own], colour)
+        for number, result in enumerate(own):
+            curve = result.history().dropna(subset=["train/loss"])
+            right.plot(
+                curve["epoch"], curve["train/loss"], color=colour, lw=0.8, alpha=0.6, label=None if number else model
+            )
+    left.set(xticks=range(len(models)), xticklabels=models, xlim=(-0.6, len(models) - 0.4))
+    left.set(ylabel="test accuracy in %", title="Every seed and the mean")
+    right.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Training loss")
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _dots(axes: Axes, position: int, values: Sequence[float], colour: str) -> None:
+    offsets = [0.12 * (i - (len(values) - 1) / 2) for i in range(len(values))]
+    axes.scatter([position + offset for offset in offsets], values, color=colour, s=22, zorder=3)
+    mean = sum(values) / len(values)
+    axes.hlines(mean, position - 0.35, position + 0.35, color=colour, lw=1.5)
+    axes.annotate(f"{mean:.1f}", (position + 0.37, mean), va="center", fontsize=8, color=colour)
