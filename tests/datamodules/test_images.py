@@ -69,7 +69,7 @@ def test_digits_spec_agrees_with_the_tensors():
 def test_digits_splits_are_a_partition_of_the_whole_set():
     whole = load_digits()
     expected = Counter(zip((im.tobytes() for im in whole.images / 16), whole.target.tolist(), strict=True))
-    found = Counter()
+    found: Counter[tuple[bytes, int]] = Counter()
     for split in ("train", "val", "test"):
         images, labels = Digits().load(split)
         found.update(zip((im.tobytes() for im in images.double().numpy()), labels.tolist(), strict=True))

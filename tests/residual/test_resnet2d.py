@@ -19,7 +19,7 @@ def settled(module):
     for bn in module.modules():
         if isinstance(bn, nn.BatchNorm2d):
             for tensor, low in ((bn.running_mean, -0.5), (bn.running_var, 0.5), (bn.weight, 0.5), (bn.bias, -0.5)):
-                nn.init.uniform_(tensor, low, low + 1)
+                nn.init.uniform_(tensor, low, low + 1)  # type: ignore[arg-type]
     return module.eval()
 
 
