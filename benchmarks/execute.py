@@ -82,11 +82,8 @@ def work(run: Run, options: Options, device: int, connection: Connection) -> Non
 
 def measure(run: Run, options: Options, device: int, folder: Path, callbacks: list[pl.Callback]) -> Result:
     """Executes a Run in this process; whatever goes wrong becomes a failed Result with its reason."""
-    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
-    name = device_name(options.accelerator, device)
-    result = Result(run.id, run.benchmark, run.model, run.seed, dict(run.point), device=name)
+    clock, result = time.perf_counter(), blank(run, options, device)
     result.threads = torch.get_num_threads()
-    result.started, result.commit, result.versions = started.isoformat(timespec="seconds"), commit(), versions()
     store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
     history, logged = tracking.History(folder / "history.csv"), None
     try:
@@ -111,6 +108,23 @@ def measure(run: Run, options: Options, device: int, folder: Path, callbacks: li
     result.peak_memory_bytes = peak_memory(options.accelerator)
     result.total_seconds = time.perf_counter() - clock
     return result
+
+
+def blank(run: Run, options: Options, device: int) -> Result:
+    """The Result of a Run that has just begun: everything but what it will measure."""
+    return Result(
+        run.id,
+        run.benchmark,
+        run.model,
+        run.seed,
+        dict(run.point),
+        device=device_name(options.accelerator, device),
+        threads=run.threads or options.threads,
+        commit=commit(),
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        folder=str(options.results / run.folder),
+    )
 
 
 def _keep(outcome: train.Outcome, result: Result, folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import store
-from benchmarks.execute import Options, device_name, work
+from benchmarks.execute import Options, blank, work
 from benchmarks.plan import Run
 from benchmarks.store import Result
 
@@ -170,7 +170,4 @@ class LocalLauncher:
         self._leave(worker, result)
 
     def _result(self, run: Run, status: str, error: str) -> Result:
-        result = Result(run.id, run.benchmark, run.model, run.seed, dict(run.point), status, error)
-        result.folder = str(self.options.results / run.folder)
-        result.device = device_name(self.options.accelerator, 0)
-        return result
+        return replace(blank(run, self.options, 0), status=status, error=error)

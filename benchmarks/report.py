@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,20 @@ class Report:
     rows: list[dict[str, Any]] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def of(self, benchmark: Benchmark) -> list[dict[str, Any]]:
         return [row for row in self.rows if row["benchmark"] == benchmark.name]
+
+    def tried(self, path: str | None, results: Sequence[Result]) -> Any:
+        """What a benchmark's own function makes of its Results; if it fails, a note says so and all else goes on."""
+        if not path or not results:
+            return None
+        try:
+            return class_at(path)(results)
+        except Exception as error:  # the function is a benchmark's: it must not cost the report
+            self.notes.append(f"{path} failed: {type(error).__name__}: {error}")
+            return None
 
     def tables(self, benchmark: Benchmark) -> list[tables.Table]:
         """The results and the claims of a benchmark, beside those of the reference run."""
@@ -45,6 +56,8 @@ class Report:
                 console.print(f"  figure: {escape(str(self.figures[benchmark.name]))}\n", soft_wrap=True)
         if failures := tables.failures_table(self.rows):
             console.print(failures.rich())
+        for note in self.notes:
+            console.print(note, style="yellow", markup=False)
         console.print(self.summary, highlight=False)
 
     @property
@@ -66,7 +79,7 @@ class Report:
                 parts.append(f"![{benchmark.title}]({benchmark.name}/{self.figures[benchmark.name].name})")
         if failures := tables.failures_table(self.rows):
             parts += ["## Runs without a result", failures.markdown()]
-        return "\n\n".join([*parts, self.summary]) + "\n"
+        return "\n\n".join([*parts, *self.notes, self.summary]) + "\n"
 
 
 def make(plan: Plan, results: Sequence[Result], root: Path | None) -> Report:
@@ -74,26 +87,16 @@ def make(plan: Plan, results: Sequence[Result], root: Path | None) -> Report:
     report = Report(plan, [result.row | {"metrics": result.metrics} for result in [*results, *plan.absent]])
     for benchmark in plan.benchmarks:
         own = [result for result in results if result.benchmark == benchmark.name]
-        rows, extra = report.of(benchmark), summaries(benchmark, own)
-        how = {"deterministic": benchmark.deterministic, "changed": benchmark.changed}
-        verdicts = [judge(claim, rows, extra, **how) for claim in benchmark.claims]  # type: ignore[arg-type]
-        report.verdicts += [verdict.row(benchmark.name) for verdict in verdicts]
         finished = [result for result in own if result.status == "finished"]
-        if root and benchmark.figure and finished:
-            report.figures[benchmark.name] = draw(benchmark.figure, finished, root / benchmark.name / "figure.png")
+        extra = report.tried(benchmark.summary, finished) or []
+        rows = report.of(benchmark)
+        for claim in benchmark.claims:
+            verdict = judge(claim, rows, extra, deterministic=benchmark.deterministic, changed=benchmark.changed)
+            report.verdicts.append(verdict.row(benchmark.name))
+        if root and (figure := report.tried(benchmark.figure, finished)):
+            path = report.figures[benchmark.name] = root / benchmark.name / "figure.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=150, bbox_inches="tight")
     if root:
         write_whole(root / "report.md", report.markdown())
     return report
-
-
-def summaries(benchmark: Benchmark, results: Sequence[Result]) -> list[Mapping[str, Any]]:
-    """What the benchmark's summary function makes of all finished Results: rows of model, point, n, metrics."""
-    finished = [result for result in results if result.status == "finished"]
-    return list(class_at(benchmark.summary)(finished)) if benchmark.summary and finished else []
-
-
-def draw(figure: str, results: Sequence[Result], path: Path) -> Path:
-    """Draws a benchmark's figure from its finished Results and saves it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    class_at(figure)(results).savefig(path, dpi=150, bbox_inches="tight")
-    return path

@@ -104,8 +104,11 @@ def read(folder: Path) -> Result | None:
 
 
 def finished(folder: Path) -> Result | None:
-    """The Result in a folder if its Run finished; failed ones are never reused."""
-    result = read(folder)
+    """The Result in a folder if its Run finished; failed and damaged ones are never reused."""
+    try:
+        result = read(folder)
+    except ValueError:
+        return None
     return result if result and result.status == "finished" else None
 
 

@@ -284,3 +284,8 @@ def spread(results: Sequence[Any]) -> list[dict[str, Any]]:
             {"model": model, "point": {}, "n": len(losses), "metrics": {"summary/spread": max(losses) - min(losses)}}
         )
     return rows
+
+
+def no_figure(results: Sequence[Any]) -> None:
+    """A figure that cannot be drawn."""
+    raise RuntimeError("cannot draw")

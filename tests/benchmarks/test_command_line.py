@@ -92,3 +92,18 @@ def test_missing_data_of_a_globbed_benchmark_is_shown_as_not_run(
     rows = json.loads(capsys.readouterr().out)["runs"]
     assert {row["status"] for row in rows} == {"not run"}
     assert all("FashionMNIST/raw" in row["error"] for row in rows)
+
+
+def test_a_figure_that_fails_costs_only_itself(document: dict[str, Any], invoke: Invoke, results: Path) -> None:
+    answer = invoke(document | {"figure": "tests.benchmarks.shapes.no_figure"})
+    assert answer["status"] == 0
+    assert answer["claims"][0]["verdict"] == "reproduced"
+    assert "tests.benchmarks.shapes.no_figure failed: RuntimeError: cannot draw" in (results / "report.md").read_text()
+
+
+def test_a_damaged_result_is_made_again(document: dict[str, Any], invoke: Invoke) -> None:
+    first = invoke(document | {"seeds": 1})
+    Path(first["runs"][0]["folder"], "result.json").write_text("{")
+    again = invoke(document | {"seeds": 1})
+    assert [row["cached"] for row in again["runs"]] == [False, True]
+    assert again["runs"][0]["metrics"] == first["runs"][0]["metrics"]
