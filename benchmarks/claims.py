@@ -105,7 +105,10 @@ def _check_claim(file: str, entry: str, item: Any, models: Mapping[str, Any], pr
         problems.append(Problem(file, entry, "a bound needs at_least or at_most"))
     for label in (item.get("model"), item.get("than")):
         if isinstance(label, str) and label in models:
-            _check_sweep(file, entry, item, models[label].get("sweep") or {}, problems)
+            sweep = models[label].get("sweep") or {}
+            _check_sweep(file, entry, item, sweep, problems)
+            if label == item["model"] and (bad := [key for key in item.get("at", {}) if key not in sweep]):
+                problems.append(unknown_key(file, f"{entry}.at", bad[0], list(sweep), "sweep key"))
 
 
 def _check_sweep(file: str, entry: str, item: Any, sweep: Mapping[str, Any], problems: list[Problem]) -> None:

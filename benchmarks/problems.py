@@ -46,9 +46,8 @@ def close_matches(name: str, known: Sequence[str]) -> tuple[str, ...]:
 def unknown_key(file: str, entry: str, key: str, known: Sequence[str], what: str = "key") -> Problem:
     """The problem of a key that is not among the known ones."""
     place = f"{entry}.{key}" if entry else key
-    return Problem(
-        file, place, f"unknown {what} {key!r}; expected one of {', '.join(known)}", close_matches(key, list(known))
-    )
+    choices = f"expected one of {', '.join(known)}" if known else "there are none"
+    return Problem(file, place, f"unknown {what} {key!r}; {choices}", close_matches(key, list(known)))
 
 
 def wrong_type(file: str, entry: str, value: Any, expected: str) -> Problem:
