@@ -75,6 +75,7 @@ def work(run: Run, options: Options, device: int, connection: Connection) -> Non
         if not options.force and store.finished(folder):
             connection.send(("end", "cached"))
             return
+        connection.send(("begin",))
         result = measure(run, options, device, folder, [Progress(connection)])
         store.write(result, folder)
     connection.send(("end", result.status))

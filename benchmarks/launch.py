@@ -135,7 +135,9 @@ class LocalLauncher:
             worker.process.join()
             self._died(worker)
             return
-        if kind == "step":
+        if kind == "begin":
+            worker.started = time.monotonic()  # what it waited for another suite's Run does not count
+        elif kind == "step":
             self.listen(worker.run, "step", tuple(rest))
         else:
             self._leave(worker, store.read(self.options.results / worker.run.folder), cached=rest == ["cached"])
@@ -165,8 +167,12 @@ class LocalLauncher:
             self._fail(worker, f"the process ended with status {code}; its log.txt may say why")
 
     def _fail(self, worker: Worker, reason: str) -> None:
+        folder = self.options.results / worker.run.folder
+        if not self.options.force and (made := store.finished(folder)):  # it died after its work, or another made it
+            self._leave(worker, made)
+            return
         result = self._result(worker.run, "failed", reason)
-        store.write(result, self.options.results / worker.run.folder)
+        store.write(result, folder)
         self._leave(worker, result)
 
     def _result(self, run: Run, status: str, error: str) -> Result:

@@ -38,8 +38,8 @@ class UCR(ArrayDataModule):
     A batch is (series, labels): (B, channels, length) in float32 and (B,) in int64. Labels count the classes in
     the order of the file's header, which is that of `class_names`.
 
-    Nothing is normalised here. The archive's univariate sets come z-normalised, each series with mean 0 and
-    standard deviation 1 (ddof = 1); a few univariate sets and most multivariate ones come raw, and stay so.
+    Nothing is normalised here. Most of the archive's univariate sets come z-normalised, each series with mean 0 and
+    standard deviation 1 (of ddof = 1; ACSF1 of ddof = 0); the others and most multivariate ones come raw.
 
     There is a training and a test split and no validation split: the protocol of Ismail Fawaz et al., "Deep
     learning for time series classification: a review", 2019, has none. Some sets were split anew for the archive

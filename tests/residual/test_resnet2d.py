@@ -87,7 +87,7 @@ def test_every_later_stage_halves_the_size(height, width):
 
 def test_logits_do_not_change_with_a_shift_by_the_total_stride():
     model = settled(ResNet2d(1, 10, (4, 8, 16)))
-    # The patch reaches 17 pixels to every side, and so does the border: neither meets the other before or after.
+    # A last feature sees 12 pixels to every side: none sees both the patch and the border, before or after.
     image, shifted, slightly = torch.zeros(3, 1, 1, 64, 64)
     patch = torch.randn(4, 4)
     image[..., 28:32, 28:32] = shifted[..., 32:36, 24:28] = slightly[..., 29:33, 28:32] = patch
