@@ -82,19 +82,28 @@ class Checker:
             cls
         ) else parser.add_function_arguments(cls, "args", skip=set(given), fail_untyped=False)
         try:
-            parsed = parser.parse_object({"args": arguments}).as_dict()
+            parsed = parser.parse_object({"args": arguments}).as_dict().get("args") or {}
         except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
             key, message = _explained(str(error), arguments)
             self.add(f"{entry}.{key}" if key else entry, message)
             return None
-        return _plain(parsed.get("args") or {})
+        for key in (key for key, value in arguments.items() if not _is_plain(value)):
+            self.add(f"{entry}.{key}", f"expected plain data (texts, numbers, lists, mappings), got {arguments[key]!r}")
+            return None
+        # a default that is no plain data stays with the class; a given value that was parsed into an object, as given
+        resolved = {key: value if _is_plain(value) else arguments.get(key, value) for key, value in parsed.items()}
+        return {key: _listed(value) for key, value in resolved.items() if _is_plain(value)}
 
     def _class(self, entry: str, class_path: str, base: type) -> Any:
         try:
             cls = class_at(class_path)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # importing runs the module, which may raise anything
             known, command = _known(class_path)
-            reason = "" if isinstance(error, AttributeError) or "No module named" in str(error) else f": {error}"
+            module = class_path.rpartition(".")[0]
+            absent = isinstance(error, AttributeError) or (
+                isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+            )
+            reason = "" if absent else f": importing {module} raises {type(error).__name__}: {error}"
             self.add(entry, f"no class {class_path!r}{reason}", close_matches(class_path, known), command)
             return None
         if not (inspect.isclass(cls) and issubclass(cls, base)):
@@ -128,15 +137,22 @@ def _explained(message: str, arguments: dict[str, Any]) -> tuple[str, str]:
     expected = match[1] if (match := re.search(r"[Ee]xpected a (.*?)(?:\. Got|$)", message, re.S)) else ""
     value = arguments.get(key.partition(".")[0])
     if expected:
-        kind = re.sub(r"<class '([\w.]+)'>", r"\1", expected).strip()
+        kind = re.sub(r"<class '([\w.]+)'>", r"\1", expected.partition("\n")[0]).strip()
         return key, f"expected {kind}, got {value!r} ({type(value).__name__})"
     return key, " ".join(message.split())
 
 
-def _plain(value: Any) -> Any:
-    """Parsed values as plain data, so that they can be hashed and written as YAML."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(v) for v in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+def _is_plain(value: Any) -> bool:
+    """Whether a value can be hashed and written as YAML without losing anything."""
+    if isinstance(value, dict):
+        return all(isinstance(key, bool | int | float | str) and _is_plain(v) for key, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _listed(value: Any) -> Any:
+    """Plain data with its tuples as lists."""
+    if isinstance(value, dict):
+        return {key: _listed(v) for key, v in value.items()}
+    return [_listed(v) for v in value] if isinstance(value, list | tuple) else value

@@ -79,7 +79,7 @@ def read_claims(file: str, items: Any, models: Mapping[str, Any], problems: list
 
 
 def _check_claim(file: str, entry: str, item: Any, models: Mapping[str, Any], problems: list[Problem]) -> None:
-    if not isinstance(item, dict) or item.get("kind") not in KINDS:
+    if not isinstance(item, dict) or not isinstance(item.get("kind"), str) or item["kind"] not in KINDS:
         kind = item.get("kind") if isinstance(item, dict) else item
         problems.append(Problem(file, f"{entry}.kind", f"expected one of {', '.join(KINDS)}, got {kind!r}"))
         return
@@ -101,20 +101,35 @@ def _check_claim(file: str, entry: str, item: Any, models: Mapping[str, Any], pr
             problems.append(Problem(file, place, f"expected one of {', '.join(CHOICES[key])}, got {value!r}"))
         elif key in ("model", "than") and value not in models:
             problems.append(Problem(file, place, f"no model {value!r} here; the labels are {', '.join(models)}"))
-    if item["kind"] == "bound" and not {"at_least", "at_most"} & set(item):
-        problems.append(Problem(file, entry, "a bound needs at_least or at_most"))
+    _check_relations(file, entry, item, problems)
     for label in (item.get("model"), item.get("than")):
         if isinstance(label, str) and label in models:
-            sweep = models[label].get("sweep") or {}
+            sweep = models[label]["sweep"]
             _check_sweep(file, entry, item, sweep, problems)
             if label == item["model"] and (bad := [key for key in item.get("at", {}) if key not in sweep]):
                 problems.append(unknown_key(file, f"{entry}.at", bad[0], list(sweep), "sweep key"))
+
+
+def _check_relations(file: str, entry: str, item: Any, problems: list[Problem]) -> None:
+    for key in ("tolerance", "margin"):
+        if isinstance(item.get(key), int | float) and item[key] < 0:
+            problems.append(Problem(file, f"{entry}.{key}", f"expected at least 0, got {item[key]}"))
+    if item["kind"] == "better" and item.get("than") == item.get("model"):
+        problems.append(
+            Problem(file, f"{entry}.than", f"{item.get('than')!r} is compared with itself: name another model")
+        )
+    if item["kind"] == "bound" and not {"at_least", "at_most"} & set(item):
+        problems.append(Problem(file, entry, "a bound needs at_least or at_most"))
 
 
 def _check_sweep(file: str, entry: str, item: Any, sweep: Mapping[str, Any], problems: list[Problem]) -> None:
     over, at = str(item.get("over", "")), item.get("at", {})
     if "over" in item and over not in sweep:
         message = f"the model's sweep has no {over!r}; it has {', '.join(sweep) or 'no keys'}"
+        problems.append(Problem(file, f"{entry}.over", message))
+    numbers = {value for value in sweep.get(over, ()) if isinstance(value, int | float)}
+    if over in sweep and (len(numbers) < 2 or len(numbers) < len(sweep[over])):
+        message = f"a {item['kind']} needs at least two different numbers in the sweep, got {sweep[over]!r}"
         problems.append(Problem(file, f"{entry}.over", message))
     for key in sweep:
         if key != over and key not in at:

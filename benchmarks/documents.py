@@ -20,7 +20,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key_node, _ in node.value:
+        for key_node, _ in (pair for pair in node.value if pair[0].tag != "tag:yaml.org,2002:merge"):
             if (key := self.construct_object(key_node, deep=True)) in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
@@ -36,7 +36,10 @@ _Loader.add_implicit_resolver(
 
 def parse(text: str) -> Any:
     """The value of a YAML text. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except TypeError as error:  # a mapping as the key of a mapping
+        raise yaml.YAMLError(f"a key must be a text or a number ({error})") from error
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -90,10 +93,13 @@ def select(names: list[str]) -> dict[str, tuple[Path, bool]]:
     files, chosen, problems = benchmark_files(), {}, []
     for name in names:
         if name.endswith((".yaml", ".yml")):
-            if Path(name).is_file():
-                chosen[Path(name).stem] = (Path(name), True)
-            else:
+            stem = Path(name).stem
+            if not Path(name).is_file():
                 problems.append(Problem("command line", name, f"no file {name} in {Path.cwd()}"))
+            elif stem in chosen:
+                message = f"two benchmarks of the name {stem!r}: their Results would mix, rename one of the files"
+                problems.append(Problem("command line", name, message))
+            chosen[stem] = (Path(name), True)
         elif matches := [n for n in files if fnmatch.fnmatchcase(n, name)]:
             for match in matches:
                 exact = match == name or chosen.get(match, (None, False))[1]

@@ -52,6 +52,10 @@ class Progress(pl.Callback):
         self.due = 0.0
         self.before = 0  # steps of finished stages
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.num_training_batches == 0:
+            raise ValueError("no training batch: the training split is smaller than one batch, or a limit is 0")
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.before += trainer.global_step
 

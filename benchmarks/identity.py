@@ -1,8 +1,8 @@
 """The id of a Run: a hash of everything that determines its result.
 
 That is the resolved configuration, the seed, the data version, torch's release, and the syntax trees (without
-comments and docstrings) of the project's modules that the model, the data and the training can reach. Files that
-only export names (`__init__.py`) do not count, so that adding a model leaves all other ids alone.
+comments and docstrings) of the project's and the user's modules that the model, the data and the training can reach.
+The project's own `__init__.py` only export names and do not count, so that adding a model leaves all other ids alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -33,35 +34,55 @@ def run_id(config: Mapping[str, Any], seed: int, data_version: str, classes: Ite
 
 
 def code_digest(modules: Iterable[str]) -> str:
-    """The digest of the modules and of everything of the project that they import."""
+    """The digest of the modules and of everything that they import, libraries and the standard library left out."""
     reached: dict[str, str] = {}
     waiting = list(modules)
-    tops = {name.partition(".")[0] for name in waiting} | set(PROJECT)
     while waiting:
         name = waiting.pop()
-        if name in reached or name.partition(".")[0] not in tops or (path := _source(name)) is None:
+        if name in reached or (path := _source(name)) is None:
             continue
-        reached[name] = _digest(path, path.stat().st_mtime_ns)
-        imported = (m for m in _imports(name, path, path.stat().st_mtime_ns) if m.partition(".")[0] in tops)
-        waiting += [m for m in imported if not _exports_only(m)]
+        modified = path.stat().st_mtime_ns
+        reached[name] = _digest(path, modified)
+        waiting += [m for m in (*_parents(name), *_imports(name, path, modified)) if not _exports_only(m)]
     return hashlib.sha256(json.dumps(reached, sort_keys=True).encode()).hexdigest()
 
 
 def _source(module: str) -> Path | None:
+    """The source file of a module of the project or of the user; none for libraries' and for what is no module."""
+    if not _is_ours(module.partition(".")[0]):
+        return None
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, AttributeError, ValueError):
         return None
     path = Path(spec.origin) if spec and spec.origin else None
-    if path is None or path.suffix != ".py":
-        return None
-    foreign = "site-packages" in path.parts and module.partition(".")[0] not in PROJECT
-    return None if foreign else path
+    return path if path and path.suffix == ".py" else None
+
+
+@cache
+def _is_ours(top: str) -> bool:
+    if top in PROJECT:
+        return True
+    if not top or top in sys.stdlib_module_names:
+        return False
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin or ""])] if spec else []
+    return bool(places) and not {"site-packages", "dist-packages"} & set(places[0].parts)
+
+
+def _parents(module: str) -> list[str]:
+    """The packages that are imported with a module."""
+    parts = module.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _exports_only(module: str) -> bool:
+    """Whether a module is one of the project's tables of exports."""
     path = _source(module)
-    return path is None or path.name == "__init__.py"
+    return path is not None and path.name == "__init__.py" and module.partition(".")[0] in PROJECT
 
 
 @cache

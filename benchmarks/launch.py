@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -52,12 +52,12 @@ class Worker:
     process: ForkServerProcess
     connection: Connection
     devices: list[int]
-    started: float = field(default_factory=time.monotonic)
+    began: float | None = None  # none while it waits for another suite that executes the same Run
 
     @property
     def overdue(self) -> bool:
         limit = self.run.time_limit
-        return limit is not None and time.monotonic() - self.started > limit
+        return limit is not None and self.began is not None and time.monotonic() - self.began > limit
 
 
 class LocalLauncher:
@@ -136,7 +136,7 @@ class LocalLauncher:
             self._died(worker)
             return
         if kind == "begin":
-            worker.started = time.monotonic()  # what it waited for another suite's Run does not count
+            worker.began = time.monotonic()
         elif kind == "step":
             self.listen(worker.run, "step", tuple(rest))
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import documents
-from benchmarks.build import class_paths
+from benchmarks.build import class_at, class_paths
 from benchmarks.check import Checker
 from benchmarks.identity import run_id
 from benchmarks.problems import BadInput, Problem, close_matches
@@ -75,6 +75,7 @@ def make(benchmarks: Sequence[tuple[Benchmark, bool]]) -> Plan:
     for benchmark, exact in benchmarks:
         plan.benchmarks.append(benchmark)
         try:
+            _check_functions(benchmark)
             require(benchmark.needs)
             plan.runs += Planner(benchmark).runs()
         except BadInput as error:
@@ -87,6 +88,17 @@ def make(benchmarks: Sequence[tuple[Benchmark, bool]]) -> Plan:
     if problems:
         raise BadInput(problems)
     return plan
+
+
+def _check_functions(benchmark: Benchmark) -> None:
+    """Raises BadInput where the figure or the summary is no function that can be imported."""
+    for entry, path in {"figure": benchmark.figure, "summary": benchmark.summary}.items():
+        try:
+            found = class_at(path) if path else callable
+        except Exception as error:  # importing runs the module, which may raise anything
+            raise BadInput([Problem(benchmark.file, entry, f"no function {path!r}: {error}")]) from error
+        if not callable(found):
+            raise BadInput([Problem(benchmark.file, entry, f"{path} is no function")])
 
 
 def require(needs: Sequence[str]) -> None:
@@ -134,19 +146,9 @@ class Planner:
 
     def label(self, label: str, seeds: Sequence[int]) -> list[Run]:
         settings = self.benchmark.models[label]
-        points = self._points(label, settings["sweep"])
+        sweep = settings["sweep"]
+        points = [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
         return [run for point in points for run in self._at(label, point, seeds)]
-
-    def _points(self, label: str, sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
-        checker = self.resolver.checker
-        for key, values in sweep.items():
-            if key.partition(".")[0] not in ("model", "data", "optimizer", "lr_scheduler", "trainer"):
-                checker.add(f"models.{label}.sweep", f"expected a key like model.init_args.depth, got {key!r}")
-                return []
-            if not isinstance(values, list) or not values:
-                checker.add(f"models.{label}.sweep.{key}", f"expected a list of values, got {values!r}")
-                return []
-        return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
 
     def _at(self, label: str, point: Mapping[str, Any], seeds: Sequence[int]) -> list[Run]:
         settings = copy.deepcopy(dict(self.benchmark.models[label]))

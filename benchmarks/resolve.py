@@ -70,6 +70,8 @@ class Resolver:
         for key, (base, given, extra) in (optimizer | schedule).items():
             if key in settings:
                 config[key] = self.checker.resolve(f"{key}", settings[key], base, given=given, extra=extra)
+        if (schedule_entry := config.get("lr_scheduler")) and "total_steps" in schedule_entry["init_args"]:
+            schedule_entry.setdefault("interval", "step")  # a schedule over a number of steps goes step by step
         callbacks = enumerate(settings.get("callbacks", ()))
         config["callbacks"] = [self.checker.resolve(f"callbacks[{i}]", node, pl.Callback) for i, node in callbacks]
         config["trainer"] = self._trainer(settings)
@@ -95,8 +97,9 @@ class Resolver:
         resolved = self.checker.arguments("trainer", pl.Trainer, asked, {}, given=HARNESS)
         if resolved is None:
             return None
-        if settings["fit"] and not {"max_steps", "max_epochs"} & set(asked):
-            self.checker.add("trainer", "a benchmark that fits says for how long: max_steps or max_epochs")
+        lengths = [key for key in ("max_steps", "max_epochs") if asked.get(key) is not None]
+        if settings["fit"] and (not lengths or asked.get("max_steps", 0) is None):
+            self.checker.add("trainer", "a benchmark that fits says for how long: max_steps or max_epochs, a number")
             return None
         return {key: resolved[key] for key in asked}
 
@@ -115,6 +118,11 @@ class Resolver:
         overrides = type(model).configure_optimizers is not pl.LightningModule.configure_optimizers
         if config["fit"] and not overrides and "optimizer" not in config and not model.stages():
             self.checker.add(entry, f"{type(model).__name__} has no optimiser of its own: give an optimizer entry")
+            return False
+        if model.stages() and {"optimizer", "lr_scheduler"} & set(config):
+            self.checker.add(
+                entry, f"{type(model).__name__} has stages with optimisers of their own: leave optimizer out"
+            )
             return False
         device = "cpu" if "meta" in model.exceptions else "meta"
         model = build(config["model"]) if device == "cpu" else model

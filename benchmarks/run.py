@@ -105,6 +105,8 @@ def _listed(name: str, document: dict[str, Any]) -> dict[str, Any]:
 
 def chosen(options: argparse.Namespace) -> list[tuple[Any, bool]]:
     """The benchmarks that the arguments name, each with whether it was named exactly."""
+    import yaml
+
     from benchmarks.schema import read_benchmark
 
     settings, problems = {}, []
@@ -112,7 +114,10 @@ def chosen(options: argparse.Namespace) -> list[tuple[Any, bool]]:
         key, equals, value = text.partition("=")
         if not equals:
             problems.append(Problem("command line", f"--set {text}", "expected KEY=VALUE"))
-        settings[key] = documents.parse(value)
+        try:
+            settings[key] = documents.parse(value)
+        except yaml.YAMLError as error:
+            problems.append(Problem("command line", f"--set {key}", f"broken value {value!r}: {error}"))
     picked = {n: (p, exact, settings) for n, (p, exact) in documents.select(options.names).items()}
     suite = options.suite or (None if options.names else "quick")
     for name, changes in (documents.suite(suite) if suite else {}).items():

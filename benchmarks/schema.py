@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,8 @@ def read_benchmark(name: str, path: Path, document: dict[str, Any], settings: Ma
     file = shown(path)
     problems: list[Problem] = []
     for key, value in settings.items():
-        _set(document, key, value, problems)
+        for place in _places(document, key):
+            _set(document, place, value, problems)
     _check_form(file, document, problems)
     if problems:
         raise BadInput(problems)
@@ -101,13 +103,20 @@ def read_benchmark(name: str, path: Path, document: dict[str, Any], settings: Ma
 
 
 def _settings(shared: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """A label's settings: the benchmark's, with the label's own in their place (trainer and sweep by key)."""
+    """A label's settings: the benchmark's, with the label's own in their place (trainer key by key)."""
     own = {key: model[key] for key in PER_LABEL if key in model}
     merged = {**shared, **own}
     if "trainer" in shared and "trainer" in own:
         merged["trainer"] = {**shared["trainer"], **own["trainer"]}
-    named = {key: model[key] for key in NAMED if key in model}
+    named = {key: model[key] for key in NAMED if model.get(key) is not None}
     return {"model": named, "sweep": {}, "fit": True, "trainer": {}, **merged}
+
+
+def _places(document: dict[str, Any], key: str) -> list[str]:
+    """Where a setting goes: also to the labels that have an entry of their own in place of the benchmark's."""
+    first, models = key.partition(".")[0], document.get("models")
+    labels = models if first in PER_LABEL and isinstance(models, dict) else {}
+    return [key, *(f"models.{n}.{key}" for n, own in labels.items() if isinstance(own, dict) and first in own)]
 
 
 def _set(document: dict[str, Any], key: str, value: Any, problems: list[Problem]) -> None:
@@ -140,31 +149,57 @@ def _check_form(file: str, document: dict[str, Any], problems: list[Problem]) ->
             problems.append(unknown_key(file, "", str(key), list(TOP)))
         elif not isinstance(value, TOP[key]) or (isinstance(value, bool) and bool not in TOP[key]):
             problems.append(wrong_type(file, key, value, " or ".join(NOUNS[t] for t in TOP[key])))
+    for number, need in enumerate(needs if isinstance(needs := document.get("needs", []), list) else []):
+        if need not in known_needs():
+            problems.append(
+                Problem(file, f"needs[{number}]", f"expected one of {', '.join(known_needs())}, got {need!r}")
+            )
+    _check_sweep(file, "sweep", document.get("sweep", {}), problems)
     models = document.get("models")
     if isinstance(models, dict):
         if not models:
             problems.append(Problem(file, "models", "expected at least one model, got none"))
         for label, model in models.items():
-            _check_label(file, str(label), model, problems)
+            _check_label(file, label, model, problems)
     _check_select(file, "select", document.get("select"), problems)
     for key in ("threads", "time_limit"):
         if isinstance(value := document.get(key, 1), int | float) and value <= 0:
             problems.append(Problem(file, key, f"expected more than 0, got {value}"))
 
 
-def _check_label(file: str, label: str, model: Any, problems: list[Problem]) -> None:
+def _check_label(file: str, label: Any, model: Any, problems: list[Problem]) -> None:
     entry = f"models.{label}"
     if not isinstance(model, dict):
         problems.append(wrong_type(file, entry, model, "a mapping with class_path and init_args"))
         return
-    if not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
+    if not isinstance(label, str) or not label.replace("_", "").replace("-", "").replace(".", "").isalnum():
         problems.append(Problem(file, entry, "a label names a folder: letters, digits, '_', '-' and '.' only"))
     for key, value in model.items():
         if key not in (*NAMED, *PER_LABEL):
             problems.append(unknown_key(file, entry, key, [*NAMED, *PER_LABEL]))
         elif key in PER_LABEL and not isinstance(value, TOP[key]):
             problems.append(wrong_type(file, f"{entry}.{key}", value, NOUNS[TOP[key][0]]))
+    if not isinstance(model.get("init_args") or {}, dict):
+        problems.append(wrong_type(file, f"{entry}.init_args", model["init_args"], "a mapping"))
     _check_select(file, f"{entry}.select", model.get("select"), problems)
+    _check_sweep(file, f"{entry}.sweep", model.get("sweep", {}), problems)
+
+
+def known_needs() -> list[str]:
+    """What a benchmark may need: a device, a download, an extra of the package."""
+    try:
+        extras = importlib.metadata.metadata("paperzoo").get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        extras = []
+    return ["gpu", "download", *(extra for extra in extras if extra != "dev")]
+
+
+def _check_sweep(file: str, entry: str, sweep: Any, problems: list[Problem]) -> None:
+    for key, values in sweep.items() if isinstance(sweep, dict) else ():
+        if str(key).partition(".")[0] not in ("model", "data", "optimizer", "lr_scheduler", "trainer"):
+            problems.append(Problem(file, entry, f"expected a key like model.init_args.depth, got {key!r}"))
+        if not isinstance(values, list) or not values:
+            problems.append(Problem(file, f"{entry}.{key}", f"expected a list of values, got {values!r}"))
 
 
 def _check_select(file: str, entry: str, select: Any, problems: list[Problem]) -> None:

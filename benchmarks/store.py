@@ -18,7 +18,11 @@ FILE = "result.json"
 
 @dataclass
 class Result:
-    """What a Run left. `status` is "finished" or "failed"; `error` says why it failed."""
+    """What a Run left. `status` is "finished", "failed" or "not run"; `error` says why.
+
+    The metrics `test/…` are those of the saved weights; `train/…` and `val/…` are of the last epoch, also where the
+    weights of another one were selected.
+    """
 
     id: str
     benchmark: str
@@ -107,7 +111,7 @@ def finished(folder: Path) -> Result | None:
     """The Result in a folder if its Run finished; failed and damaged ones are never reused."""
     try:
         result = read(folder)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     return result if result and result.status == "finished" else None
 

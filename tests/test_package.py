@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks import documents
 
@@ -53,15 +56,27 @@ def test_every_dependency_has_a_bound_with_its_reason() -> None:
         assert any(line.startswith(f'"{requirement}",  # ') for line in lines), f"{requirement}: say why"
 
 
-def test_the_constraints_pin_every_dependency_within_its_range() -> None:
-    from packaging.requirements import Requirement
-
+def pins() -> dict[str, str]:
+    """Name → version of constraints.txt, names in their canonical form."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = {
-        name.lower().replace("_", "-"): version
-        for name, _, version in (ln.partition("==") for ln in lines if "==" in ln)
-    }
+    return {canonicalize_name(name): version for name, _, version in (ln.partition("==") for ln in lines if "==" in ln)}
+
+
+def test_the_constraints_pin_every_dependency_within_its_range() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
     for requirement in map(Requirement, wanted + project["build-system"]["requires"]):
-        assert requirement.specifier.contains(pins[requirement.name.lower().replace("_", "-")]), requirement
+        assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_constraints_pin_what_the_dependencies_need_in_turn() -> None:
+    waiting, seen = [("paperzoo", {"", "dev"})], {"paperzoo"}
+    while waiting:
+        name, extras = waiting.pop()
+        for requirement in map(Requirement, importlib.metadata.requires(name) or ()):
+            applies = [requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in extras]
+            needed = canonicalize_name(requirement.name)
+            if any(applies) and needed not in seen:
+                seen.add(needed)
+                waiting.append((needed, {"", *requirement.extras}))
+    assert not seen - {"paperzoo"} - set(pins())

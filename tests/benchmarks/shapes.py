@@ -14,18 +14,18 @@ from zoo._stages import Stage
 
 
 class Line(ArrayDataModule):
-    """y = 2 x_1 - x_2 + noise on fixed points; `version` and `fails` serve the tests of ids and of errors."""
+    """y = 2 x_1 - x_2 + noise on fixed points."""
 
-    def __init__(self, size: int = 64, batch_size: int = 16, seed: int = 0, version: str = "1") -> None:
-        super().__init__(batch_size, seed)
+    def __init__(self, size: int = 64, batch_size: int = 16, seed: int = 0, drop_last: bool = False) -> None:
+        super().__init__(batch_size, seed, drop_last)
         if size < 4:
             raise ValueError(f"size must be at least 4, got {size}")
-        self.size, self.version = size, version
+        self.size = size
 
     @property
     def spec(self) -> Spec:
         sizes = {"train": self.size, "val": self.size, "test": self.size}
-        return Spec((Field((2,)), Field()), {"in_features": 2}, sizes, self.version)
+        return Spec((Field((2,)), Field()), {"in_features": 2}, sizes, "1")
 
     def load(self, split: str) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(("train", "val", "test").index(split))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -164,8 +165,9 @@ def test_selection_tests_the_best_epoch(document: dict[str, Any], invoke: Invoke
     assert best["metrics"]["test/loss"] < last["metrics"]["test/loss"]
 
 
-def command(path: Path, results: Path) -> subprocess.Popen[str]:
-    arguments = [
+def command(path: Path, results: Path, *more: str) -> subprocess.Popen[str]:
+    """The command line in a process of its own."""
+    ask = [
         sys.executable,
         "-m",
         "benchmarks.run",
@@ -176,7 +178,7 @@ def command(path: Path, results: Path) -> subprocess.Popen[str]:
         "disabled",
         "--json",
     ]
-    return subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*ask, *more], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_two_suites_at_once_lose_nothing_and_run_nothing_twice(
@@ -191,6 +193,48 @@ def test_two_suites_at_once_lose_nothing_and_run_nothing_twice(
     made = [row["folder"] for answer in answers for row in answer["runs"] if not row["cached"]]
     assert len(made) == len(set(made)) == 6
     assert not list(results.rglob("result.earlier-*.json"))
+
+
+def test_waiting_for_another_suite_is_not_the_runs_time(
+    document: dict[str, Any], tmp_path: Path, results: Path
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(document | {"seeds": 1, "time_limit": 5, "claims": []}))
+    folders = [run["id"] for run in json.loads(_answer(command(path, results, "--dry-run")))["runs"]]
+    lock = results / "own" / "slow" / folders[0] / ".lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = command(path, results)
+        _until(lambda: list(results.rglob("fast/*/result.json")))
+        time.sleep(6)  # longer than the time limit
+    rows = json.loads(_answer(waiting))["runs"]
+    assert [row["status"] for row in rows] == ["finished", "finished"]
+
+
+def _answer(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=120)[0]
+
+
+def test_an_interrupted_suite_keeps_what_is_finished(document: dict[str, Any], tmp_path: Path, results: Path) -> None:
+    path = tmp_path / "own.yaml"
+    document["models"]["slow"] = {"class_path": f"{SHAPES}.Misbehaving", "init_args": {"how": "slow"}}
+    path.write_text(yaml.safe_dump(document | {"claims": [], "seeds": 1}))
+    with command(path, results) as driver:
+        _until(lambda: list(results.rglob("fast/*/result.json")) and list(results.rglob("slow/*/config.yaml")))
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(30) == 130
+        assert driver.stderr is not None
+        assert "interrupted: finished Runs are kept" in driver.stderr.read()
+    _until(lambda: not _processes_naming(str(results)))
+    again = json.loads(_answer(command(path, results, "--set", "time_limit=2")))
+    assert {row["model"]: row["cached"] for row in again["runs"]} == {"fast": True, "slow": False}
+
+
+def test_a_training_without_a_batch_fails(document: dict[str, Any], invoke: Invoke) -> None:
+    document["data"]["init_args"] |= {"batch_size": 64, "drop_last": True}
+    rows = invoke(document | {"seeds": 1, "claims": []})["runs"]
+    assert all(row["error"].startswith("ValueError: no training batch") for row in rows)
 
 
 def test_workers_end_with_a_driver_that_is_killed(document: dict[str, Any], tmp_path: Path, results: Path) -> None:

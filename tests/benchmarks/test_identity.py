@@ -6,6 +6,7 @@ import copy
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 from benchmarks import identity, plan
 from benchmarks.identity import code_digest
 from benchmarks.schema import read_benchmark
+from tests.benchmarks.shapes import Line
 
 
 def ids(document: dict[str, Any]) -> dict[tuple[str, int], str]:
@@ -41,12 +43,17 @@ def test_spelling_out_a_default_changes_nothing(document: dict[str, Any]) -> Non
     assert ids(spelt) == ids(document)
 
 
+def test_the_data_version_counts(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    before, spec = ids(document), Line().spec
+    monkeypatch.setattr(Line, "spec", property(lambda self: replace(spec, version="another")))
+    assert not set(before.values()) & set(ids(document).values())
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
         (("models", "slow", "init_args", "lr"), 0.02),
         (("data", "init_args", "size"), 64),
-        (("data", "init_args", "version"), "2"),
         (("trainer", "max_epochs"), 3),
         (("select",), {"monitor": "val/loss"}),
         (("optimizer",), {"class_path": "torch.optim.Adam"}),
@@ -64,6 +71,7 @@ def test_what_determines_the_result_changes_the_id(document: dict[str, Any], pat
 
 MODEL = '''
 """A docstring."""
+from own_helpers import offset
 from own_package.part import scale
 from zoo._module import ZooModule
 
@@ -86,10 +94,11 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     (folder / "__init__.py").write_text("")
     (folder / "model.py").write_text(MODEL)
     (folder / "part.py").write_text("scale = 2.0\n")
+    (tmp_path / "own_helpers.py").write_text("offset = 1.0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
     yield folder
-    for name in [name for name in sys.modules if name.startswith("own_package")]:
+    for name in [name for name in sys.modules if name.startswith(("own_package", "own_helpers"))]:
         del sys.modules[name]
 
 
@@ -106,7 +115,8 @@ def digest() -> str:
         ("model.py", "lr: float = 0.1", "lr: float = 0.2", False),
         ("model.py", "scale * x", "scale + x", False),
         ("part.py", "2.0", "3.0", False),
-        ("__init__.py", "", "exported = 1", True),
+        ("__init__.py", "", "exported = 1", False),
+        ("../own_helpers.py", "1.0", "2.0", False),
     ],
 )
 def test_the_code_counts_by_its_syntax(own_package: Path, file: str, before: str, after: str, same: bool) -> None:

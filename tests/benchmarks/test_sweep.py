@@ -47,6 +47,21 @@ def test_settings_reach_the_runs(document: dict[str, Any]) -> None:
     assert [run.config["model"]["init_args"]["lr"] for run in runs] == [0.5, 0.1]
 
 
+def test_a_setting_reaches_the_labels_that_override_it(document: dict[str, Any]) -> None:
+    document["models"]["slow"]["trainer"] = {"max_epochs": 7}
+    document["models"]["slow"]["data"] = {"class_path": "tests.benchmarks.shapes.Line"}
+    settings = {"trainer.max_epochs": 1, "data.init_args.size": 16}
+    for run in planned(document, **settings).runs:
+        assert run.config["trainer"]["max_epochs"] == 1
+        assert run.config["data"]["init_args"]["size"] == 16
+
+
+def test_a_schedule_with_a_number_of_steps_goes_step_by_step(document: dict[str, Any]) -> None:
+    arguments = {"max_lr": 0.1, "total_steps": 4}
+    schedule = {"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": arguments}
+    assert planned(document | {"lr_scheduler": schedule}).runs[0].config["lr_scheduler"]["interval"] == "step"
+
+
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
