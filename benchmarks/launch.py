@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -101,12 +102,12 @@ class LocalLauncher:
         """Starts a Run if there is room and what it needs is there; drops it if that failed."""
         needed = [self.done.get(other.folder) for other in run.needs]
         if failed := [result for result in needed if result and result.status != "finished"]:
-            reason = f"needs {failed[0].benchmark}/{failed[0].model}, which {failed[0].status}"
+            how = "failed" if failed[0].status == "failed" else "was not run"
+            reason = f"needs {failed[0].benchmark}/{failed[0].model}, which {how}"
             self._end(run, self._result(run, "not run", reason))
             return True
-        slots = min(
-            -(-(run.threads or 1) // self.options.threads), len(self.free) + sum(len(w.devices) for w in self.workers)
-        )
+        places = len(self.free) + sum(len(worker.devices) for worker in self.workers)
+        slots = min(places, math.ceil((run.threads or 1) / self.options.threads))
         if None in needed or len(self.free) < slots:
             return False
         self._start(run, [self.free.pop(0) for _ in range(slots)])
