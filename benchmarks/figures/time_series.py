@@ -13,7 +13,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and I
 
 
 def accuracy(results: Sequence[Result]) -> Figure:
-    """Test accuracy of every seed with its mean, and the training loss along the epochs, model by model."""
+    """Test accuracy of every seed with its mean, and the running median of the training loss, model by model."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 3))
     models = list(dict.fromkeys(result.model for result in results))
@@ -22,12 +22,12 @@ def accuracy(results: Sequence[Result]) -> Figure:
         _dots(left, position, [100 * result.metrics["test/accuracy"] for result in own], colour)
         for number, result in enumerate(own):
             curve = result.history().dropna(subset=["train/loss"])
-            right.plot(
-                curve["epoch"], curve["train/loss"], color=colour, lw=0.8, alpha=0.6, label=None if number else model
-            )
+            smooth = curve["train/loss"].rolling(max(1, len(curve) // 50), center=True, min_periods=1).median()
+            label = None if number else model
+            right.plot(curve["epoch"], smooth, color=colour, lw=0.9, alpha=0.8, label=label)
     left.set(xticks=range(len(models)), xticklabels=models, xlim=(-0.6, len(models) - 0.4))
     left.set(ylabel="test accuracy in %", title="Every seed and the mean")
-    right.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Training loss")
+    right.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Training loss, running median")
     right.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
