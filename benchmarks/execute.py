@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,10 @@ def measure(run: Run, options: Options, device: int, folder: Path, callbacks: li
     result.threads = torch.get_num_threads()
     store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
     history, logged = tracking.History(folder / "history.csv"), None
+    if options.wandb != "disabled":
+        start = partial(tracking.start_wandb, options.wandb, folder, run, options.accelerator)
+        logged = tracking.WandbRun(start)
     try:
-        logged = tracking.start_wandb(options.wandb, folder, run, options.accelerator)
         outcome = train.run(
             with_checkpoints(run, options.results),
             run.seed,
@@ -108,8 +110,8 @@ def measure(run: Run, options: Options, device: int, folder: Path, callbacks: li
         result.error = explained(error)
     history.save()
     if logged is not None:
-        logged.summary.update({**result.metrics, "status": result.status, "params": result.params})
-        logged.finish(exit_code=0 if result.status == "finished" else 1)
+        summary = {**result.metrics, "status": result.status, "params": result.params}
+        logged.finish(summary, exit_code=0 if result.status == "finished" else 1)
     result.peak_memory_bytes = peak_memory(options.accelerator)
     result.total_seconds = time.perf_counter() - clock
     return result

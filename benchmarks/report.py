@@ -96,7 +96,7 @@ def make(plan: Plan, results: Sequence[Result], root: Path | None) -> Report:
         if root and (figure := report.tried(benchmark.figure, finished)):
             path = report.figures[benchmark.name] = root / benchmark.name / "figure.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150, bbox_inches="tight")
+            figure.savefig(path, dpi=120)
     if root:
         write_whole(root / "report.md", report.markdown())
     return report

@@ -7,7 +7,8 @@ import io
 import os
 import warnings
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,31 @@ class History:
         write_whole(self.path, text.getvalue())
 
 
+class WandbRun:
+    """One W&B run whose calls a thread of its own makes in order: no training waits for them, or fails by them."""
+
+    def __init__(self, start: Callable[[], Any]) -> None:
+        self.thread = ThreadPoolExecutor(1)
+        self.run = self.thread.submit(start)
+
+    def log(self, row: Mapping[str, float]) -> None:
+        self.thread.submit(lambda: self.run.result().log(row))
+
+    def finish(self, summary: Mapping[str, Any], exit_code: int) -> None:
+        """Waits until everything is on disk and closes the run; what went wrong is a warning."""
+        try:
+            run = self.thread.submit(self.run.result).result()
+            run.summary.update(summary)
+            run.finish(exit_code=exit_code)
+        except Exception as error:  # whatever W&B raises, the Run's own Result is not to be lost
+            warnings.warn(f"W&B run not closed: {type(error).__name__}: {error}", stacklevel=2)
+        self.thread.shutdown()
+
+
 class StageLogger(Logger):
     """Sends a stage's metrics to the history and to W&B, with steps that count on from the stage before."""
 
-    def __init__(self, history: History, run: Any, stage: str, first_step: int) -> None:
+    def __init__(self, history: History, run: WandbRun | None, stage: str, first_step: int) -> None:
         super().__init__()
         self.history, self.run, self.stage, self.first_step = history, run, stage, first_step
 
@@ -68,9 +90,7 @@ class StageLogger(Logger):
 
 
 def start_wandb(mode: str, folder: Path, run: Any, device: str) -> Any:
-    """The W&B run of a Run, or None when disabled; a server that cannot be used means offline, with a warning."""
-    if mode == "disabled":
-        return None
+    """The W&B run of a Run; a server that cannot be used means offline, with a warning."""
     import wandb
 
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
