@@ -79,7 +79,8 @@ def _block(name: str, document: Mapping[str, Any]) -> str:
     parts = [tables.results_table("", runs).markdown()] if runs else []
     parts += [tables.claims_table("", claims).markdown()] if claims else []
     machine = f"{document['machine']['cores']} cores, {', '.join(document['machine']['device'])}"
-    return "\n\n".join([*parts, f"Run on {document['date']}, {machine}, torch {document['versions']['torch']}."])
+    parts += [f"Run on {document['date']}, {machine}, torch {document['versions']['torch']}."] if runs else []
+    return "\n\n".join(parts)
 
 
 def filled(text: str, made: Mapping[str, str]) -> str:
