@@ -63,7 +63,7 @@ class Checker:
     def arguments(
         self, entry: str, cls: Any, arguments: dict[str, Any], fill: Mapping[str, Any], given: tuple[str, ...] = ()
     ) -> dict[str, Any] | None:
-        """Every argument of a class or function, checked; None where something is wrong."""
+        """Every argument of a class, checked; None where something is wrong."""
         parameters = {n: p for n, p in inspect.signature(cls).parameters.items() if n not in given}
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         names = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
@@ -78,9 +78,7 @@ class Checker:
 
     def _typed(self, entry: str, cls: Any, arguments: dict[str, Any], given: tuple[str, ...]) -> dict[str, Any] | None:
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(cls, "args", skip=set(given), fail_untyped=False) if inspect.isclass(
-            cls
-        ) else parser.add_function_arguments(cls, "args", skip=set(given), fail_untyped=False)
+        parser.add_class_arguments(cls, "args", skip=set(given), fail_untyped=False)
         try:
             parsed = parser.parse_object({"args": arguments}).as_dict().get("args") or {}
         except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
@@ -123,9 +121,8 @@ def _known(class_path: str) -> tuple[list[str], str]:
     import zoo
 
     if class_path.startswith("datamodules"):
-        return [
-            f"datamodules.{n}" for n in datamodules.__all__
-        ], 'python -c "import datamodules; print(dir(datamodules))"'
+        names = [f"datamodules.{n}" for n in datamodules.__all__]
+        return names, 'python -c "import datamodules; print(dir(datamodules))"'
     if class_path.startswith("zoo") or "." not in class_path:
         return [f"zoo.{n}" for n in zoo.list_models()], 'python -c "import zoo; print(zoo.list_models())"'
     return [], ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,27 +154,33 @@ class Planner:
         for key, value in point.items():
             _put(settings, key.split("."), value)
         runs: list[Run] = []
+        version = ""
         for seed in seeds:
             filled, needs = self._references(label, settings, seed)
             fixed = "seed" in (filled["data"].get("init_args") or {})
             if runs and not needs and not fixed:
                 config = _reseeded(runs[0].config, seed)
-                runs.append(self._run(label, seed, point, config, ()))
+                runs.append(self._run(label, seed, point, config, version, ()))
                 continue
             resolved = self.resolver.settings(label, filled, seed)
             if resolved is None:
                 return []
             config, spec = resolved
-            self._version = spec.version
-            runs.append(self._run(label, seed, point, config, needs))
+            version = spec.version
+            runs.append(self._run(label, seed, point, config, version, needs))
         return runs
 
     def _run(
-        self, label: str, seed: int, point: Mapping[str, Any], config: Mapping[str, Any], needs: tuple[Run, ...]
+        self,
+        label: str,
+        seed: int,
+        point: Mapping[str, Any],
+        config: Mapping[str, Any],
+        version: str,
+        needs: tuple[Run, ...],
     ) -> Run:
-        classes = class_paths(config)
         benchmark = self.benchmark
-        identity = run_id(config, seed, self._version, classes)
+        identity = run_id(config, seed, version, class_paths(config))
         rest = (benchmark.threads, benchmark.time_limit, str(benchmark.paper.get("key", "")))
         return Run(identity, benchmark.name, label, seed, point, config, *rest, needs)
 
@@ -229,7 +234,7 @@ def _put(node: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def _reseeded(config: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The same configuration for another seed: only the data's seed follows it."""
-    other = json.loads(json.dumps(config))
+    other = copy.deepcopy(dict(config))
     if "seed" in other["data"]["init_args"]:
         other["data"]["init_args"]["seed"] = seed
     return other

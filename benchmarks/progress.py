@@ -41,13 +41,12 @@ class Running:
 
 
 class View:
-    """Counts the Runs by state and shows each change; `live` redraws in place."""
+    """Counts the Runs by state and shows each change; on a terminal it redraws in place."""
 
     def __init__(self, console: Console, total: int) -> None:
         self.console = console
         self.counts = {"queued": total, "running": 0, "cached": 0, "finished": 0, "failed": 0, "not run": 0}
         self.running: dict[Any, Running] = {}
-        self.live: Live | None = None
 
     @contextmanager
     def shown(self) -> Iterator[View]:
@@ -55,9 +54,8 @@ class View:
         if not self.console.is_terminal:
             yield self
             return
-        with Live(self, console=self.console, refresh_per_second=4, transient=True) as self.live:
+        with Live(self, console=self.console, refresh_per_second=4, transient=True):
             yield self
-        self.live = None
 
     def __rich__(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -83,13 +81,10 @@ class View:
         self.counts[after] += 1
 
     def _say(self, run: Run, result: Result) -> None:
-        if result.cached and self.live is None:
+        if result.cached:  # counted, and not worth a line each
             return
         done = sum(self.counts[state] for state in ("cached", "finished", "failed", "not run"))
         name = f"{run.benchmark}/{run.model} seed {run.seed}"
         why = f": {result.error}" if result.error else ""
-        if not result.cached:
-            line = (
-                f"[{done}/{sum(self.counts.values())}] {name} {result.status} in {duration(result.total_seconds)}{why}"
-            )
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        line = f"[{done}/{sum(self.counts.values())}] {name} {result.status} in {duration(result.total_seconds)}{why}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -82,9 +82,15 @@ class Report:
         return "\n\n".join([*parts, *self.notes, self.summary]) + "\n"
 
 
-def make(plan: Plan, results: Sequence[Result], root: Path | None) -> Report:
-    """Judges the claims, draws the figures and writes report.md below the results folder (if there is one)."""
+def make(plan: Plan, results: Sequence[Result], root: Path | None, device: str = "") -> Report:
+    """Judges the claims, draws the figures and writes report.md below the results folder (if there is one).
+
+    Where the present device is named, Results that were cached from another one are marked by a note.
+    """
     report = Report(plan, [result.row | {"metrics": result.metrics} for result in [*results, *plan.absent]])
+    elsewhere = [result.device for result in results if device and result.cached and result.device != device]
+    if elsewhere:
+        report.notes.append(f"{len(elsewhere)} Runs were made on another device: {', '.join(sorted(set(elsewhere)))}")
     for benchmark in plan.benchmarks:
         own = [result for result in results if result.benchmark == benchmark.name]
         finished = [result for result in own if result.status == "finished"]

@@ -17,15 +17,25 @@ from zoo._module import ZooModule
 
 #: Trainer arguments that the harness sets itself.
 HARNESS = (
-    *("logger", "callbacks", "default_root_dir", "accelerator", "strategy", "devices", "num_nodes", "plugins"),
-    *(
-        "enable_progress_bar",
-        "enable_model_summary",
-        "enable_checkpointing",
-        "enable_autolog_hparams",
-        "inference_mode",
-    ),
-    *("fast_dev_run", "barebones", "profiler", "num_sanity_val_steps", "model_registry", "use_distributed_sampler"),
+    "logger",
+    "callbacks",
+    "default_root_dir",
+    "accelerator",
+    "strategy",
+    "devices",
+    "num_nodes",
+    "plugins",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "enable_checkpointing",
+    "enable_autolog_hparams",
+    "inference_mode",
+    "fast_dev_run",
+    "barebones",
+    "profiler",
+    "num_sanity_val_steps",
+    "model_registry",
+    "use_distributed_sampler",
 )
 
 
@@ -69,7 +79,7 @@ class Resolver:
         schedule = {"lr_scheduler": (torch.optim.lr_scheduler.LRScheduler, ("optimizer",), ("interval", "monitor"))}
         for key, (base, given, extra) in (optimizer | schedule).items():
             if key in settings:
-                config[key] = self.checker.resolve(f"{key}", settings[key], base, given=given, extra=extra)
+                config[key] = self.checker.resolve(key, settings[key], base, given=given, extra=extra)
         if (schedule_entry := config.get("lr_scheduler")) and "total_steps" in schedule_entry["init_args"]:
             schedule_entry.setdefault("interval", "step")  # a schedule over a number of steps goes step by step
         callbacks = enumerate(settings.get("callbacks", ()))

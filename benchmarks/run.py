@@ -159,7 +159,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _show_plan(planned, root, options, console)
     results = _launch(planned, root, place, options, console)
-    return _report(planned, results, root, options, console)
+    return _report(planned, results, root, place[0], options, console)
 
 
 def _check_catalogue() -> None:
@@ -236,10 +236,11 @@ def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.
         return LocalLauncher(how, workers, libraries, view.listen).launch(runs)
 
 
-def _report(planned: Any, results: Any, root: Path, options: argparse.Namespace, console: Any) -> int:
+def _report(planned: Any, results: Any, root: Path, accelerator: str, options: argparse.Namespace, console: Any) -> int:
     from benchmarks import report
+    from benchmarks.execute import device_name
 
-    made = report.make(planned, results, root)
+    made = report.make(planned, results, root, device_name(accelerator, 0))
     made.print(console)
     if options.json:
         print(json.dumps({"runs": made.rows, "claims": made.verdicts}, indent=1))

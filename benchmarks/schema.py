@@ -35,6 +35,7 @@ TOP: dict[str, tuple[type, ...]] = {
     "figure": (str,),
     "claims": (list,),
 }
+HARMLESS = ("title", "seeds", "threads", "time_limit", "figure")  # a claim is about the same thing without them
 REQUIRED = ("title", "data", "models")
 NOUNS = {
     dict: "a mapping",
@@ -97,7 +98,7 @@ def read_benchmark(name: str, path: Path, document: dict[str, Any], settings: Ma
         seeds=seeds,
         claims=claims,
         needs=tuple(document.get("needs", ())),
-        changed=tuple(f"{key}={value}" for key, value in settings.items()),
+        changed=tuple(f"{key}={value}" for key, value in settings.items() if key not in HARMLESS),
         **{key: document[key] for key in rest if key in document},
     )
 

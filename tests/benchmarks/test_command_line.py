@@ -107,3 +107,15 @@ def test_a_damaged_result_is_made_again(document: dict[str, Any], invoke: Invoke
     again = invoke(document | {"seeds": 1})
     assert [row["cached"] for row in again["runs"]] == [False, True]
     assert again["runs"][0]["metrics"] == first["runs"][0]["metrics"]
+
+
+def test_results_of_another_device_are_marked(document: dict[str, Any], invoke: Invoke, results: Path) -> None:
+    row = invoke(document | {"seeds": 1})["runs"][0]
+    path = Path(row["folder"], "result.json")
+    path.write_text(path.read_text().replace(row["device"], "another accelerator"))
+    invoke(document | {"seeds": 1})
+    assert "1 Runs were made on another device: another accelerator" in (results / "report.md").read_text()
+
+
+def test_more_seeds_are_no_change_of_the_protocol(document: dict[str, Any], invoke: Invoke) -> None:
+    assert invoke(document, "--set", "seeds=4")["claims"][0]["verdict"] == "reproduced"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,6 @@ def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
     assert reference.filled(made, {"a/b": "| new |"}) == made
 
 
-def test_the_reference_folder_holds_families(tmp_path: Path) -> None:
-    families = {name.partition("/")[0] for name in benchmark_files()}
-    assert set(FAMILIES) <= families
-    assert all(json.dumps(reference.read(family)) for family in FAMILIES)
+def test_every_reference_belongs_to_a_family_with_benchmarks() -> None:
+    assert FAMILIES
+    assert set(FAMILIES) <= {name.partition("/")[0] for name in benchmark_files()}

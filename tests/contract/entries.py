@@ -17,7 +17,7 @@ from benchmarks.build import build, class_at
 from benchmarks.check import Checker
 from benchmarks.resolve import Resolver
 from benchmarks.schema import Benchmark, read_benchmark
-from datamodules import ArrayDataModule, BatchLoader, Spec
+from datamodules import ArrayDataModule, Spec
 
 
 class Examples(ArrayDataModule):
@@ -34,9 +34,6 @@ class Examples(ArrayDataModule):
     def load(self, split: str) -> tuple[torch.Tensor, ...]:
         drawn: tuple[torch.Tensor, ...] = self.given.example(self.size, "cpu")
         return drawn
-
-    def loader(self, split: str) -> BatchLoader:
-        return super().loader(split)
 
 
 @dataclass(frozen=True)

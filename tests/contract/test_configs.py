@@ -83,7 +83,7 @@ def test_needs_say_whether_a_download_is_needed(benchmark: Benchmark) -> None:
     assert ("download" in benchmark.needs) == downloads
 
 
-def test_published_claims_name_a_table_or_a_figure_and_run_the_papers_protocol(benchmark: Benchmark) -> None:
+def test_every_claim_has_a_source_and_a_published_one_its_paper(benchmark: Benchmark) -> None:
     for claim in benchmark.claims:
         assert len(claim.source.split()) >= 3, "a source says where the number comes from"
         if claim.evidence == "published":
