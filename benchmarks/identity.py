@@ -1,8 +1,9 @@
 """The id of a Run: a hash of everything that determines its result.
 
 That is the resolved configuration, the seed, the data version, torch's release, and the syntax trees (without
-comments and docstrings) of the project's and the user's modules that the model, the data and the training can reach.
-The project's own `__init__.py` only export names and do not count, so that adding a model leaves all other ids alone.
+comments, docstrings, citations and licences) of the project's and the user's modules that the model, the data and the
+training can reach. The project's own `__init__.py` only export names and do not count, so that adding a model leaves
+all other ids alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 
 PROJECT = ("zoo", "datamodules", "benchmarks")
 FRAME = ("benchmarks.train",)
+TELLING = ("citation", "licence")  # what is said of a thing, like its docstring
 
 
 def run_id(config: Mapping[str, Any], seed: int, data_version: str, classes: Iterable[str]) -> str:
@@ -35,16 +37,35 @@ def run_id(config: Mapping[str, Any], seed: int, data_version: str, classes: Ite
 
 def code_digest(modules: Iterable[str]) -> str:
     """The digest of the modules and of everything that they import, libraries and the standard library left out."""
-    reached: dict[str, str] = {}
+    digests = {name: _digest(*file) for name, file in _reached(modules).items()}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+
+def packages(modules: Iterable[str], data: Iterable[str] = ()) -> set[str]:
+    """The libraries, by the names that they are imported by, that modules and everything they import use.
+
+    In the modules of `data` imports inside functions do not count: one file holds the sets of several libraries, and
+    each class names its own.
+    """
+    data = set(data)
+    named = {*modules, *data}
+    for name, file in _reached(named).items():
+        named.update(_imports(name, *file, name not in data))
+    tops = {name.partition(".")[0] for name in named} - {""}
+    return {top for top in tops if top not in sys.stdlib_module_names and not _is_ours(top)}
+
+
+def _reached(modules: Iterable[str]) -> dict[str, tuple[Path, int]]:
+    """The project's and the user's modules among the given ones and all that they import: file and its time."""
+    reached: dict[str, tuple[Path, int]] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
         if name in reached or (path := _source(name)) is None:
             continue
-        modified = path.stat().st_mtime_ns
-        reached[name] = _digest(path, modified)
-        waiting += [m for m in (*_parents(name), *_imports(name, path, modified)) if not _exports_only(m)]
-    return hashlib.sha256(json.dumps(reached, sort_keys=True).encode()).hexdigest()
+        reached[name] = path, path.stat().st_mtime_ns
+        waiting += [m for m in (*_parents(name), *_imports(name, *reached[name])) if not _exports_only(m)]
+    return reached
 
 
 def _source(module: str) -> Path | None:
@@ -89,9 +110,9 @@ def _exports_only(module: str) -> bool:
 def _digest(path: Path, _modified: int) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+        if isinstance(body := getattr(node, "body", None), list):
+            kept = [part for part in body if not _only_tells(part) and not (part is body[0] and _is_docstring(part))]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
 
 
@@ -99,19 +120,31 @@ def _is_docstring(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+def _only_tells(node: ast.AST) -> bool:
+    """Whether a statement gives a thing its citation or licence, which change no result."""
+    if isinstance(node, ast.Assign):
+        named = [target for target in node.targets if isinstance(target, ast.Name)]
+    else:
+        named = [node.target] if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else []
+    names = [target.id for target in named] + ([node.name] if isinstance(node, ast.FunctionDef) else [])
+    return bool(names) and all(name.lower().endswith(TELLING) for name in names)
+
+
 @cache
-def _imports(module: str, path: Path, _modified: int) -> tuple[str, ...]:
+def _imports(module: str, path: Path, _modified: int, inside_functions: bool = True) -> tuple[str, ...]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return tuple(name for node in _run_time_nodes(tree) for name in _named(node, package))
+    return tuple(name for node in _run_time_nodes(tree, inside_functions) for name in _named(node, package))
 
 
-def _run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
+def _run_time_nodes(node: ast.AST, inside_functions: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
+        if isinstance(child, ast.FunctionDef) and not inside_functions:
+            continue
         yield child
-        yield from _run_time_nodes(child)
+        yield from _run_time_nodes(child, inside_functions)
 
 
 def _named(node: ast.AST, package: str) -> Iterator[str]:

@@ -60,7 +60,7 @@ class BatchLoader:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.start = state["position"] % max(self.length, 1)
+        self.start = self.position = state["position"] % max(self.length, 1)
 
 
 class BatchDataModule(pl.LightningDataModule):
@@ -75,6 +75,10 @@ class BatchDataModule(pl.LightningDataModule):
     libraries: ClassVar[tuple[str, ...]] = ()
     #: The data must be fetched from a network when its files are not there.
     downloads: ClassVar[bool] = False
+    #: The data's licence, where it is known for certain.
+    licence: ClassVar[str] = ""
+    #: BibTeX of what to cite for the data.
+    citation: ClassVar[str] = ""
 
     def __init__(self, batch_size: int, seed: int) -> None:
         super().__init__()
@@ -87,6 +91,13 @@ class BatchDataModule(pl.LightningDataModule):
     def spec(self) -> Spec:
         """Shapes and sizes, without loading tensors where the source allows it."""
         raise NotImplementedError(f"{type(self).__name__} declares no spec")
+
+    @property
+    def preprocessing(self) -> list[list[Any]]:
+        """The steps from `raw` to what the batches hold, as plain data: `["divide", a]`, `["subtract", a]` on every
+        value, `["standardise", ddof]` on each series along the last axis. None, unless overridden.
+        """
+        return []
 
     def loader(self, split: str) -> BatchLoader:
         """The batches of a split."""
@@ -129,6 +140,10 @@ class ArrayDataModule(BatchDataModule):
     def load(self, split: str) -> tuple[Tensor, ...]:
         """The tensors of a split on the host, samples along the first axis, in the order of `spec.batch`."""
         raise NotImplementedError(f"{type(self).__name__} defines no load")
+
+    def raw(self, split: str) -> tuple[Tensor, ...]:
+        """The tensors of a split on the host, the first of them before preprocessing."""
+        return self.load(split)
 
     def transform(self, batch: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
         """Augments a training batch; its random numbers come from the generator (on the host) alone."""
@@ -187,8 +202,11 @@ class StreamDataModule(BatchDataModule):
 
     def held_out(self, split: str) -> tuple[Tensor, ...]:
         """The fixed samples of a held-out split, the same on every device."""
-        drawn = self.sample(self.spec.sizes[split], generator(self.seed, split, 0))
-        return tuple(t.to(self.device) for t in drawn)
+        return tuple(t.to(self.device) for t in self.raw(split))
+
+    def raw(self, split: str) -> tuple[Tensor, ...]:
+        """The fixed samples of a held-out split on the host, the first tensor before preprocessing."""
+        return self.sample(self.spec.sizes[split], generator(self.seed, split, 0))
 
     def loader(self, split: str) -> BatchLoader:
         rank, world = self.rank_and_world

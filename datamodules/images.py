@@ -30,6 +30,14 @@ class Digits(ArrayDataModule):
     """
 
     libraries = ("sklearn.datasets",)
+    citation = """\
+@misc{alpaydin1998digits,
+  author = {Alpaydin, Ethem and Kaynak, Cenk},
+  title = {{Optical Recognition of Handwritten Digits}},
+  year = {1998},
+  howpublished = {UCI Machine Learning Repository},
+  doi = {10.24432/C50P49}
+}"""
     class_names: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
     def __init__(self, batch_size: int = 64, seed: int = 0) -> None:
@@ -40,7 +48,16 @@ class Digits(ArrayDataModule):
     def spec(self) -> Spec:
         return _spec(8, {"train": 1085, "val": 357, "test": 355})
 
+    @property
+    def preprocessing(self) -> list[list[Any]]:
+        return [["divide", 16.0]]
+
     def load(self, split: str) -> tuple[Tensor, ...]:
+        images, labels = self.raw(split)
+        return images / 16, labels
+
+    def raw(self, split: str) -> tuple[Tensor, ...]:
+        """Images with values 0 … 16, and labels."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -48,7 +65,7 @@ class Digits(ArrayDataModule):
         in_class = torch.nn.functional.one_hot(labels).cumsum(0).gather(1, labels[:, None])[:, 0] - 1
         fifth = in_class % 5
         chosen = {"train": fifth < 3, "val": fifth == 3, "test": fifth == 4}[split]
-        images = torch.from_numpy(digits.images).float() / 16
+        images = torch.from_numpy(digits.images).float()
         return images[chosen, None], labels[chosen]
 
 
@@ -91,11 +108,19 @@ class _Idx(ArrayDataModule):
             f'get them with: python -c "import torchvision; {call}"',
         )
 
+    @property
+    def preprocessing(self) -> list[list[Any]]:
+        return [["divide", 255.0], ["subtract", self.mean], ["divide", self.std]]
+
     def load(self, split: str) -> tuple[Tensor, ...]:
+        images, labels = self.raw(split)
+        return images.float().div_(255).sub_(self.mean).div_(self.std), labels
+
+    def raw(self, split: str) -> tuple[Tensor, ...]:
+        """Images as in the files, uint8, and labels."""
         whole = self._dataset(self._root(), train=split != "test")
         part = {"train": slice(-self.held_back), "val": slice(-self.held_back, None), "test": slice(None)}[split]
-        images = whole.data[part, None].float().div_(255).sub_(self.mean).div_(self.std)
-        return images, whole.targets[part]
+        return whole.data[part, None], whole.targets[part]
 
 
 class MNIST(_Idx):
@@ -108,6 +133,17 @@ class MNIST(_Idx):
     """
 
     source = "MNIST"
+    citation = """\
+@article{lecun1998gradient,
+  author = {LeCun, Yann and Bottou, Léon and Bengio, Yoshua and Haffner, Patrick},
+  title = {{Gradient-based learning applied to document recognition}},
+  journal = {Proceedings of the IEEE},
+  volume = {86},
+  number = {11},
+  pages = {2278--2324},
+  year = {1998},
+  doi = {10.1109/5.726791}
+}"""
     class_names = tuple("0123456789")
     mean, std = 0.1307, 0.3082
 
@@ -123,6 +159,16 @@ class FashionMNIST(_Idx):
     """
 
     source = "FashionMNIST"
+    licence = "MIT"
+    citation = """\
+@misc{xiao2017fashion,
+  author = {Xiao, Han and Rasul, Kashif and Vollgraf, Roland},
+  title = {{Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms}},
+  year = {2017},
+  eprint = {1708.07747},
+  archiveprefix = {arXiv},
+  url = {https://arxiv.org/abs/1708.07747}
+}"""
     class_names = (
         "T-shirt/top",
         "Trouser",

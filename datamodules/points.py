@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,16 @@ class OddTarget(StreamDataModule):
     Source: K. Hajjar and L. Chizat, "Symmetries in the dynamics of wide two-layer neural networks", 2022,
     arXiv:2211.08771.
     """
+
+    citation: ClassVar[str] = """\
+@misc{hajjar2022symmetries,
+  author = {Karl Hajjar and Lénaïc Chizat},
+  title = {{Symmetries in the dynamics of wide two-layer neural networks}},
+  year = {2022},
+  eprint = {2211.08771},
+  archiveprefix = {arXiv},
+  url = {https://arxiv.org/abs/2211.08771}
+}"""
 
     def __init__(
         self,

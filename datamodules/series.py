@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,28 @@ from datamodules._files import provide, root_of
 from datamodules._spec import Field, Spec
 
 ARCHIVE = "UCR"  # the folder of downloaded sets, below the data folder
+UCR_CITATION = """\
+@article{dau2019ucr,
+  author = {Dau, Hoang Anh and Bagnall, Anthony and Kamgar, Kaveh and Yeh, Chin-Chia Michael and Zhu, Yan and
+            Gharghabi, Shaghayegh and Ratanamahatana, Chotirat Ann and Keogh, Eamonn},
+  title = {{The UCR time series archive}},
+  journal = {IEEE/CAA Journal of Automatica Sinica},
+  volume = {6},
+  number = {6},
+  pages = {1293--1305},
+  year = {2019},
+  doi = {10.1109/JAS.2019.1911747}
+}"""
+UEA_CITATION = """\
+@misc{bagnall2018uea,
+  author = {Bagnall, Anthony and Dau, Hoang Anh and Lines, Jason and Flynn, Michael and Large, James and
+            Bostrom, Aaron and Southam, Paul and Keogh, Eamonn},
+  title = {{The UEA multivariate time series classification archive, 2018}},
+  year = {2018},
+  eprint = {1811.00075},
+  archiveprefix = {arXiv},
+  url = {https://arxiv.org/abs/1811.00075}
+}"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,13 @@ class UCR(ArrayDataModule):
         return [f"{ARCHIVE}/{file}" for file in self._files]
 
     @property
+    def citation(self) -> str:  # type: ignore[override]  # which archive it is depends on the set
+        """The archive that the set belongs to: UEA's for multivariate sets, else UCR's."""
+        from aeon.datasets.tsc_datasets import UEA
+
+        return UEA_CITATION if self._folder_name in UEA else UCR_CITATION
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names, in the order of their labels."""
         return self._describe("train").class_names
@@ -90,6 +120,20 @@ class UCR(ArrayDataModule):
             {"train": train.size, "test": test.size},
             f"{train.digest}-{test.digest}",
         )
+
+    @property
+    def preprocessing(self) -> list[list[Any]]:
+        """Standardisation, where every training series has mean 0 and deviation 1 to five digits; else nothing.
+
+        The series of such a set were standardised before they came into the archive: with this step a series in its
+        own unit becomes what they are, and they stay as they are to the rounding of the file.
+        """
+        series = self.load("train")[0].double()
+        if series.mean(-1).abs().max() < 1e-5:
+            for ddof in (1, 0):  # 1 / 2T apart: more than 1e-5 for every length of the archives
+                if (series.std(-1, correction=ddof) - 1).abs().max() < 1e-5:
+                    return [["standardise", ddof]]
+        return []
 
     def prepare_data(self) -> None:
         self._root()

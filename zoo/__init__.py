@@ -1,20 +1,44 @@
-"""The catalogue: every architecture as a LightningModule, created by its name.
+"""The catalogue: every architecture as a LightningModule, created by its name, and trained weights to load.
 
     zoo.list_models("time_series.*")
     zoo.info("FCN")
     model = zoo.create("FCN", in_channels=1, num_classes=2)
+
+    zoo.list_weights("fcn.*")
+    zoo.info("fcn.gunpoint")
+    logits = zoo.load("fcn.gunpoint").predict(series)
 
 Importing this package imports neither torch nor Lightning.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from zoo._registry import class_at, info, list_models, model_class
+from zoo import _registry
+from zoo._registry import class_at, list_models, model_class
+from zoo._weights import WeightsError, card, is_weights, list_weights, load
 
 if TYPE_CHECKING:
     from zoo._module import ZooModule
 
-__all__ = ["create", "info", "list_models", "restore"]
+__all__ = ["WeightsError", "create", "info", "list_models", "list_weights", "load", "restore"]
+
+
+def info(name: str) -> dict[str, Any]:
+    """What the catalogue knows of a model, or the card of trained weights, without importing anything heavy.
+
+    Of a model: name, class_path, family, summary (first line of the docstring), doc, and hyperparameters, a mapping
+    from each argument to its annotation and default as written (default None in place of a text: required). Of
+    weights, by name or by path: how to rebuild them, what they were trained on, how, and with which result.
+    Raises ValueError with close matches for an unknown name.
+    """
+    if is_weights(name):
+        return card(name)
+    try:
+        return _registry.info(name)
+    except ValueError as error:
+        known = [*list_models(), *list_weights()]
+        remedy = "zoo.list_models() and zoo.list_weights() list all"
+        raise ValueError(_registry.unknown("model or weights", name, known, remedy)) from error
 
 
 def create(name: str, **hyperparameters: Any) -> "ZooModule":

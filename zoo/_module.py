@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from zoo._preprocessing import predict
 from zoo._stages import Stage
 
 
@@ -32,6 +33,8 @@ class ZooModule(pl.LightningModule):
     tiny: ClassVar[dict[str, Any]] = {}
     #: Contracts that do not apply ("gradients", "export", "pickle"), each with its reason.
     exceptions: ClassVar[dict[str, str]] = {}
+    #: What `zoo.load` read beside the weights: data, metrics, input, classes, …
+    card: dict[str, Any] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,6 +47,14 @@ class ZooModule(pl.LightningModule):
     def inputs(self, batch: Any) -> tuple[Any, ...]:
         """The arguments of `forward` that a batch holds: its first tensor, unless overridden."""
         return (batch[0],)
+
+    def predict(self, raw: Any) -> Any:
+        """`forward` of a raw batch (tensor or array), in eval mode and, unless it needs them, without gradients.
+
+        The card's preprocessing comes first; a model without a card takes what `forward` takes. Raises ValueError
+        for input of another shape or kind.
+        """
+        return predict(self, raw)
 
     def stages(self) -> Sequence[Stage]:
         """The stages to fit in order; none means that the module itself is fitted."""
@@ -80,6 +91,10 @@ class ZooModule(pl.LightningModule):
     def recorded(self) -> dict[str, Tensor]:
         """What was recorded, stacked and on the host."""
         return {name: torch.stack(arrays).cpu() for name, arrays in self._records.items()}
+
+    def load_records(self, recorded: dict[str, Tensor]) -> None:
+        """Puts what was recorded earlier in place of what is recorded now."""
+        self._records = {name: list(stacked.to(self.device).unbind()) for name, stacked in recorded.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A nested model's weights are in the state_dict: the path that they once came from is not kept."""
