@@ -14,7 +14,7 @@ from benchmarks import reference, tables
 from benchmarks.build import class_at
 from benchmarks.plan import Plan
 from benchmarks.schema import Benchmark
-from benchmarks.store import Result, write_whole
+from benchmarks.store import Result, keep_verdicts, write_whole
 from benchmarks.verdicts import judge
 
 
@@ -47,6 +47,13 @@ class Report:
         known = reference.read(benchmark.family).get("claims", [])
         found = [tables.results_table(f"{benchmark.name}: {benchmark.title}", self.of(benchmark))]
         return found + ([tables.claims_table("Claims", verdicts, known)] if verdicts else [])
+
+    def keep(self, benchmark: Benchmark, root: Path) -> None:
+        """Adds the verdicts to those of earlier invocations; if these are damaged, a note says so."""
+        try:
+            keep_verdicts([row for row in self.verdicts if row["benchmark"] == benchmark.name], root / benchmark.name)
+        except ValueError as error:
+            self.notes.append(str(error))
 
     def print(self, console: Console) -> None:
         """The report on a terminal."""
@@ -85,6 +92,7 @@ class Report:
 def make(plan: Plan, results: Sequence[Result], root: Path | None, device: str = "") -> Report:
     """Judges the claims, draws the figures and writes report.md below the results folder (if there is one).
 
+    The verdicts are kept there as well, each with the Runs that it rests on.
     Where the present device is named, Results that were cached from another one are marked by a note.
     """
     report = Report(plan, [result.row | {"metrics": result.metrics} for result in [*results, *plan.absent]])
@@ -99,6 +107,8 @@ def make(plan: Plan, results: Sequence[Result], root: Path | None, device: str =
         for claim in benchmark.claims:
             verdict = judge(claim, rows, extra, deterministic=benchmark.deterministic, changed=benchmark.changed)
             report.verdicts.append(verdict.row(benchmark.name))
+        if root:
+            report.keep(benchmark, root)
         if root and (figure := report.tried(benchmark.figure, finished)):
             path = report.figures[benchmark.name] = root / benchmark.name / "figure.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchmarks.claims import Claim
@@ -23,7 +23,7 @@ Samples = dict[int, float]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim's outcome: the statistic, its 95 % interval over seeds, and what follows."""
+    """A claim's outcome: the statistic, its 95 % interval over seeds, what follows, and the Runs that it rests on."""
 
     claim: Claim
     verdict: Literal["reproduced", "not reproduced", "not run"]
@@ -31,6 +31,7 @@ class Verdict:
     mean: float | None = None
     interval: tuple[float, float] | None = None
     n: int = 0
+    runs: tuple[str, ...] = ()
 
     def row(self, benchmark: str) -> dict[str, Any]:
         """The verdict as one flat record."""
@@ -53,6 +54,7 @@ class Verdict:
             "n": self.n,
             "verdict": self.verdict,
             "reason": self.reason,
+            "runs": list(self.runs),
         }
 
 
@@ -64,9 +66,14 @@ def judge(
     A row has model, point, seed, status, error and metrics; a summary row has model, point, metrics and n.
     `changed` lists settings that differ from the benchmark's own: claims then are about another protocol.
     """
+    concerned = [row for row in rows if row["model"] in (claim.model, claim.than) and _at(claim, row)]
+    verdict = _judge(claim, concerned, summaries, deterministic, changed)
+    return replace(verdict, runs=tuple(row["id"] for row in concerned if row.get("id")))
+
+
+def _judge(claim: Claim, concerned: Rows, summaries: Rows, deterministic: bool, changed: Sequence[str]) -> Verdict:
     if changed:
         return Verdict(claim, "not run", f"settings changed: {', '.join(changed)}")
-    concerned = [row for row in rows if row["model"] in (claim.model, claim.than) and _at(claim, row)]
     if reason := _unfinished(concerned):
         return Verdict(claim, "not run", reason)
     for row in (row for row in summaries if row["model"] == claim.model and _at(claim, row)):
