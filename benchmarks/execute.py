@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import importlib.metadata
 import os
 import platform
 import resource
-import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmarks import store, tracking, train
+from benchmarks.ending import CLOSING, STATUS, Ending, Interrupted, follow
 from benchmarks.plan import Run
+from benchmarks.resume import Snapshots
 from benchmarks.store import Result
 
+SNAPSHOT = "resume.ckpt"
 PACKAGES = ("torch", "lightning", "numpy", "wandb", "aeon", "torchvision")
 
 
@@ -42,15 +45,16 @@ class Options:
     accelerator: str = "cpu"
     threads: int = 1
     force: bool = False
+    checkpoint_every: float = 30.0  # seconds between snapshots; 0: none but those of an orderly interruption
 
 
 class Progress(pl.Callback):
     """Tells the driver, twice a second at most, how far the training is."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, before: int = 0) -> None:
         self.connection = connection
         self.due = 0.0
-        self.before = 0  # steps of finished stages
+        self.before = before  # steps of finished stages
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.num_training_batches == 0:
@@ -70,30 +74,58 @@ class Progress(pl.Callback):
 
 def work(run: Run, options: Options, device: int, connection: Connection) -> None:
     """The worker's main: makes the Result of a Run, or reuses the one that another suite has made meanwhile."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which ends its workers
-    threading.Thread(target=_end_with_driver, args=(connection,), daemon=True).start()
-    torch.set_num_threads(run.threads or options.threads)
-    folder = options.results / run.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder), _logged(folder / "log.txt"):
-        if not options.force and store.finished(folder):
-            connection.send(("end", "cached"))
-            return
-        connection.send(("begin",))
-        result = measure(run, options, device, folder, [Progress(connection)])
-        store.write(result, folder)
-    connection.send(("end", result.status))
+    folder, ending = options.results / run.folder, Ending()
+    try:
+        ending.install()
+        follow(connection)
+        torch.set_num_threads(run.threads or options.threads)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder), _logged(folder / "log.txt"):
+            connection.send(_made(run, options, device, folder, connection, ending))
+    except Interrupted:
+        os._exit(STATUS)  # not by way of what a library may still be waiting for
+    except OSError as error:  # a folder that cannot be made, a Result that cannot be written
+        connection.send(("unwritten", explained(error)))
 
 
-def measure(run: Run, options: Options, device: int, folder: Path, callbacks: list[pl.Callback]) -> Result:
-    """Executes a Run in this process; whatever goes wrong becomes a failed Result with its reason."""
-    clock, result = time.perf_counter(), blank(run, options, device)
+def _made(
+    run: Run, options: Options, device: int, folder: Path, connection: Connection, ending: Ending
+) -> tuple[str, str]:
+    """Sees to it that the Result is in its folder; the worker's last word says how."""
+    if not options.force and store.finished(folder):
+        return "end", "cached"
+    connection.send(("begin",))
+    result = measure(run, options, device, folder, connection, ending)
+    store.write(result, folder)
+    if result.status == "finished":
+        (folder / SNAPSHOT).unlink(missing_ok=True)
+    return "end", result.status
+
+
+def measure(
+    run: Run,
+    options: Options,
+    device: int,
+    folder: Path,
+    connection: Connection | None = None,
+    ending: Ending | None = None,
+) -> Result:
+    """Executes a Run in this process, from its last snapshot if there is one.
+
+    Whatever goes wrong becomes a failed Result with its reason. Raises Interrupted where the Run is to end early.
+    """
+    clock, result, ending = time.perf_counter(), blank(run, options, device), ending or Ending()
     result.threads = torch.get_num_threads()
+    history = tracking.History(folder / "history.csv")
+    snapshots = Snapshots(folder / SNAPSHOT, options.checkpoint_every, history)
+    _begin(run, options, snapshots)
+    result.attempts = snapshots.about["attempts"]
+    ending.training = lambda: snapshots.training
     store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
-    history, logged = tracking.History(folder / "history.csv"), None
+    logged = None
     if options.wandb != "disabled":
-        start = partial(tracking.start_wandb, options.wandb, folder, run, options.accelerator)
-        logged = tracking.WandbRun(start)
+        facts = tracking.about(run, snapshots.about["wandb"], options.accelerator)
+        logged = tracking.WandbRun(options.wandb, folder, facts)
     try:
         outcome = train.run(
             with_checkpoints(run, options.results),
@@ -102,19 +134,57 @@ def measure(run: Run, options: Options, device: int, folder: Path, callbacks: li
             accelerator=options.accelerator,
             devices=1 if options.accelerator == "cpu" else [device],
             loggers=lambda stage, first: [tracking.StageLogger(history, logged, stage, first)],
-            callbacks=callbacks,
+            callbacks=[Progress(connection, snapshots.steps)] if connection else [],
+            snapshots=snapshots,
         )
         _keep(outcome, result, folder)
+        history.save()
+    except (Interrupted, SIGTERMException):
+        ending.finish()
+        if logged is not None:
+            logged.finish({"status": "interrupted"}, exit_code=STATUS, wait=CLOSING)
+        raise Interrupted from None
     except Exception as error:  # a Run may fail in any way: its Result says how, the others go on
-        traceback.print_exc()
-        result.error = explained(error)
-    history.save()
-    if logged is not None:
-        summary = {**result.metrics, "status": result.status, "params": result.params}
-        logged.finish(summary, exit_code=0 if result.status == "finished" else 1)
+        result.status, result.error = "failed", explained(error)
+        with suppress(OSError):  # a full disk takes no log either
+            traceback.print_exc()
+            history.save()
+    ending.finish()
+    _close(logged, result, run, folder, options, connection)
     result.peak_memory_bytes = peak_memory(options.accelerator)
     result.total_seconds = time.perf_counter() - clock
     return result
+
+
+def _begin(run: Run, options: Options, snapshots: Snapshots) -> None:
+    """Loads the snapshot of an earlier attempt, or gives the Run what all its attempts will share."""
+    if options.force:
+        snapshots.remove()
+    if not snapshots.load():
+        snapshots.about = {"wandb": tracking.identity(run), "attempts": 0}
+    snapshots.about["attempts"] += 1
+
+
+def _close(
+    logged: tracking.WandbRun | None,
+    result: Result,
+    run: Run,
+    folder: Path,
+    options: Options,
+    connection: Connection | None,
+) -> None:
+    """Ends the W&B run with the Result's numbers; the driver learns what went wrong with it."""
+    if logged is None:
+        return
+    logged.do(lambda it: it.config.update({"params": result.params}))
+    if options.wandb == "online" and result.status == "finished":
+        logged.do(lambda it: tracking.log_checkpoint(it, run, result, folder))
+    numbers = {**result.metrics, "status": result.status, "params": result.params, "fit_seconds": result.fit_seconds}
+    logged.finish(numbers, exit_code=0 if result.status == "finished" else 1)
+    if logged.problem:
+        print(logged.problem)
+        if connection is not None:
+            connection.send(("wandb", logged.problem, logged.unusable))
 
 
 def blank(run: Run, options: Options, device: int) -> Result:
@@ -159,6 +229,9 @@ def with_checkpoints(run: Run, results: Path) -> dict[str, Any]:
 
 def explained(error: BaseException) -> str:
     """The reason of a failure in one line."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}: free some space, and the same command goes on from the last snapshot"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         return f"out of memory: {str(error).partition(chr(10))[0] or type(error).__name__}"
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -197,14 +270,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _end_with_driver(connection: Connection) -> None:
-    """Ends the process when the pipe to the driver closes, also after a kill -9."""
-    try:
-        connection.recv()
-    except (EOFError, OSError):
-        os._exit(1)
 
 
 @contextmanager

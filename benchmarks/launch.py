@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import store
-from benchmarks.execute import Options, blank, work
+from benchmarks.ending import LAST, STATUS
+from benchmarks.execute import Options, blank, explained, work
 from benchmarks.plan import Run
 from benchmarks.store import Result
 
 MOST_WORKERS = 16  # a worker takes about half a gigabyte before its data
-#: Called with a Run, what happened to it ("cached", "start", "step", "end") and what belongs to that.
+#: Called with a Run, what happened to it ("cached", "start", "step", "note", "end") and what belongs to that.
 Listener = Callable[[Run, str, Any], None]
 
 
@@ -43,6 +44,13 @@ def places(devices: str) -> tuple[str, int]:
     if not 1 <= count <= there:
         raise ValueError(f"expected auto or a count from 1 to {there} ({there} {kind} are visible), got {devices!r}")
     return ("gpu" if gpus else "cpu"), count
+
+
+def _joined(process: ForkServerProcess) -> None:
+    """Waits for a process that was asked to end, and ends it if it does not."""
+    process.join(LAST)
+    process.kill()
+    process.join()
 
 
 @dataclass
@@ -85,7 +93,7 @@ class LocalLauncher:
             for worker in self.workers:
                 worker.process.terminate()
             for worker in self.workers:
-                worker.process.join(10)
+                _joined(worker.process)
         return [self.done[run.folder] for run in runs]
 
     def _cached(self, run: Run) -> bool:
@@ -140,6 +148,13 @@ class LocalLauncher:
             worker.began = time.monotonic()
         elif kind == "step":
             self.listen(worker.run, "step", tuple(rest))
+        elif kind == "wandb":
+            problem, unusable = rest
+            if unusable:  # a server that one Run could not use is not waited for by the next ones
+                self.options = replace(self.options, wandb="offline")
+            self.listen(worker.run, "note", problem)
+        elif kind == "unwritten":
+            self._leave(worker, self._result(worker.run, "failed", rest[0]))
         else:
             self._leave(worker, store.read(self.options.results / worker.run.folder), cached=rest == ["cached"])
 
@@ -153,9 +168,7 @@ class LocalLauncher:
 
     def _stop(self, worker: Worker) -> None:
         worker.process.terminate()
-        worker.process.join(10)
-        worker.process.kill()
-        worker.process.join()
+        _joined(worker.process)
         self._fail(worker, f"time limit of {worker.run.time_limit:g} s reached")
 
     def _died(self, worker: Worker) -> None:
@@ -164,6 +177,8 @@ class LocalLauncher:
             name = signal.Signals(-code).name
             hint = ": the system may be out of memory" if name == "SIGKILL" else ""
             self._fail(worker, f"killed by {name}{hint}")
+        elif code == STATUS:
+            self._fail(worker, "ended by SIGTERM from outside: the same command goes on from there")
         else:
             self._fail(worker, f"the process ended with status {code}; its log.txt may say why")
 
@@ -172,9 +187,11 @@ class LocalLauncher:
         if not self.options.force and (made := store.finished(folder)):  # it died after its work, or another made it
             self._leave(worker, made)
             return
-        result = self._result(worker.run, "failed", reason)
-        store.write(result, folder)
-        self._leave(worker, result)
+        try:
+            store.write(self._result(worker.run, "failed", reason), folder)
+        except OSError as error:
+            reason = f"{reason}; {explained(error)}"
+        self._leave(worker, self._result(worker.run, "failed", reason))
 
     def _result(self, run: Run, status: str, error: str) -> Result:
         return replace(blank(run, self.options, 0), status=status, error=error)

@@ -47,6 +47,7 @@ class View:
         self.console = console
         self.counts = {"queued": total, "running": 0, "cached": 0, "finished": 0, "failed": 0, "not run": 0}
         self.running: dict[Any, Running] = {}
+        self.notes: list[str] = []  # what was said once and is not to be said again
 
     @contextmanager
     def shown(self) -> Iterator[View]:
@@ -71,6 +72,9 @@ class View:
             self.running[run.folder] = Running(run)
         elif kind == "step" and run.folder in self.running:
             self.running[run.folder].step, self.running[run.folder].steps = value
+        elif kind == "note" and value not in self.notes:
+            self.notes.append(value)
+            self.console.print(f"warning: {value}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif kind in ("cached", "end"):
             before = "running" if self.running.pop(run.folder, None) else "queued"
             self._move(before, "cached" if value.cached else value.status)

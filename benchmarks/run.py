@@ -49,7 +49,15 @@ def parser() -> argparse.ArgumentParser:
         default="offline",
         help="Weights & Biases (default: offline)",
     )
+    add(
+        "--checkpoint-every",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how often a running training is saved, to go on from after an interruption (default: 30; 0: never)",
+    )
     add("--list", nargs="?", const="*", metavar="PATTERN", help="list the benchmarks and end")
+    add("--cite", action="store_true", help="print the BibTeX of what the benchmarks use and end")
     add("--dry-run", action="store_true", help="check everything, show the Runs, start nothing")
     add("--force", action="store_true", help="run again what is finished already")
     add("--strict", action="store_true", help="exit status 1 also where a claim is not reproduced")
@@ -61,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     options = parser().parse_args(arguments)
     try:
+        if options.cite:
+            return citing(options)
         return listing(options) if options.list is not None else execute(options)
     except BadInput as error:
         count = len(error.problems)
@@ -69,6 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: finished Runs are kept, the same command continues", file=sys.stderr)
         return 130
+
+
+def citing(options: argparse.Namespace) -> int:
+    """Prints the BibTeX of the papers, data sets and libraries that the benchmarks use."""
+    _check_catalogue()
+    benchmarks = [benchmark for benchmark, _ in chosen(options)]
+    from benchmarks.cite import citations
+
+    text = citations(benchmarks)
+    print(json.dumps({"bibtex": text}) if options.json else text)
+    return 0
 
 
 def listing(options: argparse.Namespace) -> int:
@@ -225,7 +246,7 @@ def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.
 
     accelerator, workers = place
     threads = max(1, cores() // workers)
-    how = Options(root, options.wandb, accelerator, threads, options.force)
+    how = Options(root, options.wandb, accelerator, threads, options.force, options.checkpoint_every)
     # workers fork from one process that has imported the classes: an edit during a long suite changes no Run of it
     paths = {path for run in planned.ordered for path in class_paths(run.config)}
     classes = [class_at(path) for path in sorted(paths)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FILE = "result.json"
+VERDICTS = "verdicts.json"
 
 
 @dataclass
@@ -21,7 +23,8 @@ class Result:
     """What a Run left. `status` is "finished", "failed" or "not run"; `error` says why.
 
     The metrics `test/…` are those of the saved weights; `train/…` and `val/…` are of the last epoch, also where the
-    weights of another one were selected.
+    weights of another one were selected. A Run that was interrupted and went on counts its attempts; `fit_seconds`
+    spans all that its result rests on, `total_seconds` and the peak of memory are of the last attempt.
     """
 
     id: str
@@ -31,6 +34,7 @@ class Result:
     point: Mapping[str, Any] = field(default_factory=dict)
     status: str = "failed"
     error: str = ""
+    attempts: int = 1
     params: int = 0
     steps: int = 0
     fit_seconds: float = 0.0
@@ -120,6 +124,37 @@ def results(root: Path | str) -> list[Result]:
     """Every Result below a folder."""
     found = (read(path.parent) for path in sorted(Path(root).rglob(FILE)))
     return [result for result in found if result]
+
+
+def verdicts(folder: Path) -> list[dict[str, Any]]:
+    """The verdicts kept in a benchmark's folder; none where no claim was judged. Raises ValueError if damaged."""
+    path = folder / VERDICTS
+    try:
+        kept: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return [dict(row) for row in kept]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it, and the same command judges again") from error
+
+
+def keep_verdicts(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Adds verdicts to a benchmark's folder: one on the same claim and the same Runs replaces the earlier one.
+
+    Verdicts that rest on no Run say nothing about the folder and are not kept. Raises ValueError if it is damaged.
+    """
+    if not (new := [dict(row) for row in rows if row["runs"]]):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{VERDICTS}.lock").open("w") as lock:  # another suite may end at the same moment
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = {_claim_and_runs(row): row for row in (*verdicts(folder), *new)}
+        write_whole(folder / VERDICTS, json.dumps(list(kept.values()), indent=1) + "\n")
+
+
+def _claim_and_runs(row: Mapping[str, Any]) -> str:
+    claim = [row.get(key) for key in ("kind", "model", "metric", "at", "stated", "statistic")]
+    return json.dumps([claim, sorted(row.get("runs", ()))], sort_keys=True)
 
 
 def frame(rows: Sequence[Result]) -> pd.DataFrame:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import os
-import warnings
+import re
+import secrets
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger
 
 from benchmarks.store import write_whole
 
+if TYPE_CHECKING:
+    from benchmarks.plan import Run
+    from benchmarks.store import Result
+
 PROJECT = "paperzoo"
+INIT_TIMEOUT = 20.0  # seconds; W&B's own 90 would hold up a suite for minutes
+FINISH_TIMEOUT = 30.0
 
 
 class History:
@@ -39,24 +49,58 @@ class History:
 
 
 class WandbRun:
-    """One W&B run whose calls a thread of its own makes in order: no training waits for them, or fails by them."""
+    """One W&B run whose calls a thread of its own makes in order: no training waits for them, or fails by them.
 
-    def __init__(self, start: Callable[[], Any]) -> None:
+    A server that cannot be used means offline; `problem` says what went wrong, and `unusable` that it will again.
+    """
+
+    def __init__(self, mode: str, folder: Path, about: Mapping[str, Any]) -> None:
+        self.problem, self.unusable = "", False
         self.thread = ThreadPoolExecutor(1)
-        self.run = self.thread.submit(start)
+        self.run = self.thread.submit(self._start, mode, folder, about)
 
-    def log(self, row: Mapping[str, float]) -> None:
-        self.thread.submit(lambda: self.run.result().log(row))
+    def _start(self, mode: str, folder: Path, about: Mapping[str, Any]) -> Any:
+        import wandb
 
-    def finish(self, summary: Mapping[str, Any], exit_code: int) -> None:
-        """Waits until everything is on disk and closes the run; what went wrong is a warning."""
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+            os.environ[name] = str(folder / "wandb")
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        (folder / "wandb").mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(console="off", silent=True, init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT)
+        start: Any = partial(wandb.init, project=PROJECT, dir=str(folder), settings=settings, **about)
+        unusable = (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError)
         try:
-            run = self.thread.submit(self.run.result).result()
+            run = start(mode=mode)
+        except unusable as error:
+            self.unusable, self.problem = True, f"W&B cannot be used ({_first_line(error)}): logged offline"
+            run = start(mode="offline")
+        run.define_metric("*", step_metric="global_step")
+        return run
+
+    def do(self, call: Callable[[Any], object]) -> None:
+        """Has the thread make a call with the run, after those before it."""
+        self.thread.submit(self._done, call)
+
+    def _done(self, call: Callable[[Any], object]) -> None:
+        try:
+            call(self.run.result())
+        except Exception as error:  # whatever W&B raises, the Run's own Result is not to be lost
+            self.problem = self.problem or f"W&B took not everything ({type(error).__name__}: {_first_line(error)})"
+
+    def finish(self, summary: Mapping[str, Any], exit_code: int, wait: float | None = None) -> None:
+        """Closes the run when everything is on disk; what takes longer than `wait` is left alone."""
+
+        def close(run: Any) -> None:
             run.summary.update(summary)
             run.finish(exit_code=exit_code)
-        except Exception as error:  # whatever W&B raises, the Run's own Result is not to be lost
-            warnings.warn(f"W&B run not closed: {type(error).__name__}: {error}", stacklevel=2)
-        self.thread.shutdown()
+
+        began = time.monotonic()
+        with suppress(TimeoutError):
+            self.thread.submit(self._done, close).result(wait)
+        if not self.problem and time.monotonic() - began > FINISH_TIMEOUT:
+            self.unusable = True
+            self.problem = "W&B takes no data: all is on disk, and `wandb sync --include-online` uploads it"
+        self.thread.shutdown(wait=False)
 
 
 class StageLogger(Logger):
@@ -83,32 +127,60 @@ class StageLogger(Logger):
         at = self.first_step + (step or 0)
         self.history.add(self.stage, at, named)
         if self.run is not None:
-            self.run.log({**named, "global_step": at})
+            row = {**named, "global_step": at}
+            self.run.do(lambda run: run.log(row))
 
     def save(self) -> None:
         self.history.save()
 
 
-def start_wandb(mode: str, folder: Path, run: Any, device: str) -> Any:
-    """The W&B run of a Run; a server that cannot be used means offline, with a warning."""
+def log_checkpoint(logged: Any, run: Run, result: Result, folder: Path) -> None:
+    """Adds the trained weights with their card to a W&B run: `zoo.load` takes the downloaded card."""
+    import torch
     import wandb
 
-    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
-        os.environ[name] = str(folder / "wandb")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    (folder / "wandb").mkdir(exist_ok=True)
-    about = {
-        "project": PROJECT,
+    from benchmarks import cards
+    from zoo import _weights
+
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", "-".join((run.benchmark, run.model, *map(str, run.point.values()))))
+    card = cards.describe(f"{name}-seed{run.seed}", result, [result])
+    state = torch.load(folder / "checkpoint.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+    path = _weights.write(folder / "wandb", _weights.encode(state), card)
+    about = {key: card[key] for key in ("class_path", "init_args", "benchmark", "run_id", "seed", "metrics", "input")}
+    artifact = wandb.Artifact(card["name"], type="model", description=card["title"], metadata=about)
+    for file in (path, path.with_name(f"{card['name']}{_weights.TENSORS}")):
+        artifact.add_file(str(file))
+    logged.log_artifact(artifact)
+
+
+def identity(run: Run) -> str:
+    """A W&B id of a new attempt at a Run: no two are ever the same, so that no two runs merge."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{run.model}-seed{run.seed}")
+    return f"{name[:48]}-{secrets.token_hex(4)}"
+
+
+def about(run: Run, identity: str, device: str) -> dict[str, Any]:
+    """What W&B is told of a Run: names, group, tags, and the configuration with flat columns before it."""
+    columns = {
+        "benchmark": run.benchmark,
+        "label": run.model,
+        "model": run.config["model"]["class_path"].rpartition(".")[2],
+        "data": run.config["data"]["class_path"].rpartition(".")[2],
+        "seed": run.seed,
+        "run_id": run.id,
+        **run.point,
+    }
+    point = [f"{key.rpartition('.')[2]}={value}" for key, value in run.point.items()]
+    return {
+        "id": identity,
+        "resume": "allow",
         "group": run.benchmark,
         "job_type": "run",
-        "name": f"{run.model} seed {run.seed}",
-        "tags": [tag for tag in (run.benchmark.partition("/")[0], run.paper, device) if tag],
-        "config": {**run.config, "model_label": run.model, "seed": run.seed, "run_id": run.id, **run.point},
-        "dir": str(folder),
+        "name": " ".join((run.model, *point, f"seed {run.seed}")),
+        "tags": [tag[:64] for tag in (run.benchmark.partition("/")[0], run.paper, device) if tag],
+        "config": {**columns, "resolved": run.config},
     }
-    settings = wandb.Settings(console="off", silent=True, init_timeout=20, finish_timeout=120)
-    try:
-        return wandb.init(mode=mode, settings=settings, **about)  # type: ignore[arg-type]
-    except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
-        warnings.warn(f"W&B cannot be reached ({error}): this Run is logged offline", stacklevel=2)
-        return wandb.init(mode="offline", settings=settings, **about)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
@@ -20,6 +20,9 @@ from benchmarks.build import build
 from benchmarks.selection import BestWeights, FiniteLoss
 from zoo._module import ZooModule
 from zoo._stages import Stage
+
+if TYPE_CHECKING:
+    from benchmarks.resume import Snapshots
 
 #: Makes the loggers of a stage from its name and the number of steps before it.
 Loggers = Callable[[str, int], Sequence[Logger]]
@@ -75,24 +78,30 @@ def run(
     devices: Any = 1,
     loggers: Loggers = lambda stage, first_step: (),
     callbacks: Sequence[pl.Callback] = (),
+    snapshots: Snapshots | None = None,
 ) -> Outcome:
     """Fits (unless the configuration says not to), selects, tests and saves `checkpoint.ckpt` in the folder.
 
-    Raises FloatingPointError where a loss or a test metric is not finite.
+    With snapshots, the training goes on from the one that was loaded. Raises FloatingPointError where a loss or a
+    test metric is not finite.
     """
     model, data = assemble(config, seed)
     outcome = Outcome()
-    place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder, "callbacks": callbacks}
+    first = snapshots.begin(model, outcome) if snapshots else 0
+    watching = [*([snapshots] if snapshots else []), *callbacks]
+    place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder, "callbacks": watching}
     trainer = None
-    if config["fit"]:
-        stages = model.stages() or (Stage("", model),)
-        for stage in stages:
-            trainer = _fit(config, stage, data, outcome, loggers, place)
+    stages = (model.stages() or (Stage("", model),)) if config["fit"] else ()
+    for number, stage in list(enumerate(stages))[first:]:
+        entry = snapshots.enter(number) if snapshots else {}
+        trainer = _fit(config, stage, data, outcome, loggers, place, entry)
+        if stage.module is not model and isinstance(stage.module, ZooModule):
+            outcome.arrays |= {f"{stage.name}/{name}": array for name, array in stage.module.recorded.items()}
     if trainer is None or model.stages():
         trainer = _trainer(config, {}, place, loggers("", outcome.steps), model)
     trainer.test(model, datamodule=data, verbose=False)
     outcome.metrics |= _finite(trainer.callback_metrics)
-    outcome.arrays = model.recorded
+    outcome.arrays |= model.recorded
     outcome.params = sum(p.numel() for p in model.parameters())
     _save(trainer, model, folder / "checkpoint.ckpt")
     return outcome
@@ -105,6 +114,7 @@ def _fit(
     outcome: Outcome,
     loggers: Loggers,
     place: Mapping[str, Any],
+    entry: Mapping[str, Any],
 ) -> pl.Trainer:
     view = stage.data(data)
     spec = getattr(view, "spec", None)
@@ -112,7 +122,7 @@ def _fit(
     changes = {**stage.trainer, **unvalidated}
     trainer = _trainer(config, changes, place, loggers(stage.name, outcome.steps), stage.module)
     start = time.perf_counter()
-    trainer.fit(stage.module, datamodule=view)
+    trainer.fit(stage.module, datamodule=view, **entry)
     if trainer.strategy.root_device.type == "cuda":
         torch.cuda.synchronize()
     outcome.fit_seconds += time.perf_counter() - start
@@ -129,7 +139,7 @@ def _trainer(
     loggers: Sequence[Logger],
     module: pl.LightningModule,
 ) -> pl.Trainer:
-    callbacks = [FiniteLoss(), *place["callbacks"], *map(build, config["callbacks"])]
+    callbacks = [*place["callbacks"], FiniteLoss(), *map(build, config["callbacks"])]
     if "select" in config:
         callbacks.append(BestWeights(**config["select"]))
     return pl.Trainer(

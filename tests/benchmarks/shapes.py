@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -289,3 +290,15 @@ def spread(results: Sequence[Any]) -> list[dict[str, Any]]:
 def no_figure(results: Sequence[Any]) -> None:
     """A figure that cannot be drawn."""
     raise RuntimeError("cannot draw")
+
+
+class Paced(Linear):
+    """A linear model with dropout whose steps take a while, so that an interruption finds it at work."""
+
+    def __init__(self, in_features: int, lr: float = 0.01, dropout: float = 0.2, pause: float = 0.01) -> None:
+        super().__init__(in_features, lr, dropout)
+        self.save_hyperparameters()
+        self.pause = pause
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        time.sleep(self.pause)

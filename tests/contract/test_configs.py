@@ -75,7 +75,7 @@ def _two_steps(entry: Entry, folder: Path) -> Result:
     config = entry.config | {"trainer": {**entry.config["trainer"], **limits}}
     run = plan.Run("two-steps", entry.benchmark.name, entry.label, 0, {}, config)
     (folder / run.folder).mkdir(parents=True)
-    return execute.measure(run, execute.Options(folder, "disabled"), 0, folder / run.folder, [])
+    return execute.measure(run, execute.Options(folder, "disabled"), 0, folder / run.folder)
 
 
 def test_needs_say_whether_a_download_is_needed(benchmark: Benchmark) -> None:
