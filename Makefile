@@ -44,7 +44,7 @@ lint: $(STAMP)  ## style of code and imports
 	$(BIN)/ruff format --check .
 
 types: $(STAMP)  ## static types
-	$(BIN)/mypy $(CODE)
+	$(BIN)/mypy $(CODE) hubconf.py
 
 format: $(STAMP)  ## mend style in place
 	$(BIN)/ruff check --fix .

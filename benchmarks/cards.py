@@ -95,13 +95,13 @@ def _input(model: ZooModule, data: pl.LightningDataModule) -> dict[str, Any]:
 
 
 def _benchmark(name: str) -> dict[str, Any]:
-    """Title and citation of a shipped benchmark; those of a user's own are empty."""
+    """Title of a shipped benchmark, and what to cite of its papers and data; for a user's own these are empty."""
     if (path := documents.benchmark_files().get(name)) is None:
         return {"benchmark": name, "title": "", "citation": ""}
     from benchmarks.cite import citations
 
     benchmark = read_benchmark(name, path, documents.read(path), {})
-    return {"benchmark": name, "title": benchmark.title, "citation": citations([benchmark])}
+    return {"benchmark": name, "title": benchmark.title, "citation": citations([benchmark], software=False)}
 
 
 def _public(node: Any) -> Any:

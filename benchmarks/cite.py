@@ -24,13 +24,14 @@ JOURNAL = re.compile(r"(?P<journal>.+?) (?P<volume>\d+)(?:\((?P<number>\d+)\))?,
 ARXIV = re.compile(r"https?://arxiv\.org/(?:abs|pdf)/(.+?)(?:v\d+)?(?:\.pdf)?")
 
 
-def citations(benchmarks: Sequence[Benchmark]) -> str:
-    """The entries of exactly what the benchmarks use, each once: papers, then data sets, then libraries.
+def citations(benchmarks: Sequence[Benchmark], software: bool = True) -> str:
+    """The entries of exactly what the benchmarks use, each once: papers, then data sets, then (software) libraries.
 
     No data is fetched. Raises BadInput where a class, a data set or a paper's entry is wrong.
     """
     used = list(_used(benchmarks))
-    known, imported = entries(LIBRARIES.read_text(encoding="utf-8")), libraries(benchmarks)
+    known = entries(LIBRARIES.read_text(encoding="utf-8"))
+    imported = libraries(benchmarks) if software else set()
     texts = [paper(benchmark) for benchmark, _ in used]
     texts += [cited for benchmark, label in used for cited in _data_sets(benchmark, label)]
     texts += [entry for name, entry in known.items() if name in imported]

@@ -124,8 +124,8 @@ def measure(
     store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
     logged = None
     if options.wandb != "disabled":
-        facts = tracking.about(run, snapshots.about["wandb"], options.accelerator)
-        logged = tracking.WandbRun(options.wandb, folder, facts)
+        facts = tracking.about(run, snapshots.about["wandb"], result.attempts > 1, options.accelerator)
+        logged = tracking.WandbRun(options.wandb, folder, options.results, facts)
     try:
         outcome = train.run(
             with_checkpoints(run, options.results),
@@ -283,8 +283,12 @@ def _locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Sends everything that the process prints to a file, what native code prints too."""
-    with path.open("a", encoding="utf-8", buffering=1) as log:
+    log = path.open("a", encoding="utf-8", buffering=1)
+    try:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         with redirect_stdout(log), redirect_stderr(log):
             yield
+    finally:
+        with suppress(OSError):  # what a full disk did not take is still in the buffer
+            log.close()

@@ -150,9 +150,10 @@ class LocalLauncher:
             self.listen(worker.run, "step", tuple(rest))
         elif kind == "wandb":
             problem, unusable = rest
+            if not unusable or self.options.wandb == "online":  # the second that could not use it says nothing new
+                self.listen(worker.run, "note", problem)
             if unusable:  # a server that one Run could not use is not waited for by the next ones
                 self.options = replace(self.options, wandb="offline")
-            self.listen(worker.run, "note", problem)
         elif kind == "unwritten":
             self._leave(worker, self._result(worker.run, "failed", rest[0]))
         else:

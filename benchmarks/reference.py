@@ -1,4 +1,4 @@
-"""Reference results: the rows and verdicts of the last full run of a family, and the tables made from them.
+"""Reference results: the rows and verdicts of each benchmark's last full run, and the tables made from them.
 
 python -m benchmarks.reference FAMILY … --results DIR     keep the finished Runs of these families
 python -m benchmarks.reference                            make the tables in the READMEs again
@@ -23,35 +23,56 @@ FOLDER = Path(__file__).parent / "reference"
 KEPT = ("id", "benchmark", "model", "seed", "point", "status", "error", "params", "steps", "fit_seconds", "metrics")
 
 
-def read(family: str) -> dict[str, Any]:
-    """The reference results of a family; empty where there are none."""
+def read(family: str) -> dict[str, dict[str, Any]]:
+    """The reference results of a family's benchmarks, by their names; empty where there are none."""
     path = FOLDER / f"{family}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def of(benchmark: str) -> dict[str, Any]:
+    """The reference results of a benchmark: date, machine, versions, commits, runs and claims; empty without any."""
+    return read(benchmark.partition("/")[0]).get(benchmark, {})
+
+
 def keep(family: str, results: Path) -> Path:
-    """Writes the family's reference results from the finished Runs of its benchmarks as they are now."""
+    """Writes the reference results of the family's benchmarks that have finished Runs as they are now.
+
+    What was kept of another benchmark stays, with the date of its own run. Raises ValueError where none was run.
+    """
     from benchmarks import plan, report, schema, store
 
     files = {name: path for name, path in documents.benchmark_files().items() if name.startswith(f"{family}/")}
     read_one = schema.read_benchmark
     planned = plan.make([(read_one(n, p, documents.read(p), {}), False) for n, p in files.items()])
     stored = [store.finished(results / run.folder) or _missing(run) for run in planned.runs]
-    made = report.make(planned, stored, None)
     done = [result for result in stored if result.status == "finished"]
     if not done:
         raise ValueError(f"{results} holds no finished Run of {family} as it is now: run it first")
-    document = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": {"device": sorted({r.device for r in done}), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": done[0].versions,
-        "commits": sorted({result.commit for result in done}),
-        "runs": [{key: row[key] for key in KEPT} for row in made.rows if row["status"] == "finished"],
-        "claims": made.verdicts,
-    }
+    made = report.make(planned, stored, None)
+    anew = {name: _part(name, made, done) for name in files}
+    kept = {name: part for name, part in read(family).items() if name in files}
+    whole = {n: part if part["runs"] or n not in kept else kept[n] for n, part in anew.items()}
     path = FOLDER / f"{family}.json"
-    store.write_whole(path, json.dumps(document, indent=1) + "\n")
+    store.write_whole(path, json.dumps(whole, indent=1) + "\n")
     return path
+
+
+def _part(name: str, made: Any, done: Sequence[Any]) -> dict[str, Any]:
+    """What is kept of a benchmark: when and where it ran, its finished Runs and its verdicts."""
+    own = [result for result in done if result.benchmark == name] or done
+    cores, system = os.cpu_count(), platform.system()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": {"device": sorted({result.device for result in own}), "cores": cores, "system": system},
+        "versions": dict(own[0].versions),
+        "commits": sorted({result.commit for result in own}),
+        "runs": [
+            {key: row[key] for key in KEPT}
+            for row in made.rows
+            if (row["benchmark"], row["status"]) == (name, "finished")
+        ],
+        "claims": [row for row in made.verdicts if row["benchmark"] == name],
+    }
 
 
 def _missing(run: Any) -> Any:
@@ -65,21 +86,18 @@ def blocks() -> dict[str, str]:
     """The generated blocks of the READMEs: `FAMILY` and `FAMILY/BENCHMARK`, each with its Markdown."""
     made: dict[str, str] = {}
     for path in sorted(FOLDER.glob("*.json")):
-        document = json.loads(path.read_text(encoding="utf-8"))
-        names = list(dict.fromkeys(row["benchmark"] for row in document["claims"] + document["runs"]))
-        parts = {name: _block(name, document) for name in names}
+        parts = {name: _block(part) for name, part in read(path.stem).items()}
         made |= parts
         made[path.stem] = "\n\n".join(f"### {name}\n\n{text}" for name, text in parts.items())
     return made
 
 
-def _block(name: str, document: Mapping[str, Any]) -> str:
-    runs = [row for row in document["runs"] if row["benchmark"] == name]
-    claims = [row for row in document["claims"] if row["benchmark"] == name]
+def _block(part: Mapping[str, Any]) -> str:
+    runs, claims = part["runs"], part["claims"]
     parts = [tables.results_table("", runs).markdown()] if runs else []
     parts += [tables.claims_table("", claims).markdown()] if claims else []
-    machine = f"{document['machine']['cores']} cores, {', '.join(document['machine']['device'])}"
-    parts += [f"Run on {document['date']}, {machine}, torch {document['versions']['torch']}."] if runs else []
+    machine = f"{part['machine']['cores']} cores, {', '.join(part['machine']['device'])}"
+    parts += [f"Run on {part['date']}, {machine}, torch {part['versions']['torch']}."] if runs else []
     return "\n\n".join(parts)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,22 @@ class Report:
     def tables(self, benchmark: Benchmark) -> list[tables.Table]:
         """The results and the claims of a benchmark, beside those of the reference run."""
         verdicts = [row for row in self.verdicts if row["benchmark"] == benchmark.name]
-        known = reference.read(benchmark.family).get("claims", [])
+        known = reference.of(benchmark.name).get("claims", [])
         found = [tables.results_table(f"{benchmark.name}: {benchmark.title}", self.of(benchmark))]
         return found + ([tables.claims_table("Claims", verdicts, known)] if verdicts else [])
 
-    def keep(self, benchmark: Benchmark, root: Path) -> None:
-        """Adds the verdicts to those of earlier invocations; if these are damaged, a note says so."""
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """What cannot be written, on a full disk or beside a damaged file, is a note: the report itself goes on."""
         try:
-            keep_verdicts([row for row in self.verdicts if row["benchmark"] == benchmark.name], root / benchmark.name)
-        except ValueError as error:
+            yield
+        except (OSError, ValueError) as error:
             self.notes.append(str(error))
+
+    def keep(self, benchmark: Benchmark, root: Path) -> None:
+        """Adds the verdicts to those of earlier invocations."""
+        with self.noting():
+            keep_verdicts([row for row in self.verdicts if row["benchmark"] == benchmark.name], root / benchmark.name)
 
     def print(self, console: Console) -> None:
         """The report on a terminal."""
@@ -110,9 +117,12 @@ def make(plan: Plan, results: Sequence[Result], root: Path | None, device: str =
         if root:
             report.keep(benchmark, root)
         if root and (figure := report.tried(benchmark.figure, finished)):
-            path = report.figures[benchmark.name] = root / benchmark.name / "figure.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=120)
+            path = root / benchmark.name / "figure.png"
+            with report.noting():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                figure.savefig(path, dpi=120)
+                report.figures[benchmark.name] = path
     if root:
-        write_whole(root / "report.md", report.markdown())
+        with report.noting():
+            write_whole(root / "report.md", report.markdown())
     return report

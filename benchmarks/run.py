@@ -179,8 +179,8 @@ def execute(options: argparse.Namespace) -> int:
         root, place = _results_folder(options), _places(options)
     if options.dry_run:
         return _show_plan(planned, root, options, console)
-    results = _launch(planned, root, place, options, console)
-    return _report(planned, results, root, place[0], options, console)
+    results, wandb = _launch(planned, root, place, options, console)
+    return _report(planned, results, root, place[0], wandb, options, console)
 
 
 def _check_catalogue() -> None:
@@ -238,7 +238,10 @@ def _show_plan(planned: Any, root: Path, options: argparse.Namespace, console: A
     return 0
 
 
-def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.Namespace, console: Any) -> Any:
+def _launch(
+    planned: Any, root: Path, place: tuple[str, int], options: argparse.Namespace, console: Any
+) -> tuple[Any, str]:
+    """The Results of the planned Runs, and the W&B mode that the last of them could use."""
     from benchmarks.build import class_at, class_paths
     from benchmarks.execute import Options
     from benchmarks.launch import LocalLauncher, cores
@@ -254,14 +257,19 @@ def _launch(planned: Any, root: Path, place: tuple[str, int], options: argparse.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     runs = planned.ordered
     with View(console, len(runs)).shown() as view:
-        return LocalLauncher(how, workers, libraries, view.listen).launch(runs)
+        launcher = LocalLauncher(how, workers, libraries, view.listen)
+        return launcher.launch(runs), launcher.options.wandb
 
 
-def _report(planned: Any, results: Any, root: Path, accelerator: str, options: argparse.Namespace, console: Any) -> int:
-    from benchmarks import report
+def _report(
+    planned: Any, results: Any, root: Path, accelerator: str, wandb: str, options: argparse.Namespace, console: Any
+) -> int:
+    from benchmarks import report, summary
     from benchmarks.execute import device_name
 
     made = report.make(planned, results, root, device_name(accelerator, 0))
+    if wandb != "disabled" and made.rows and (problem := summary.log(made, wandb, root)):
+        made.notes.append(problem)
     made.print(console)
     if options.json:
         print(json.dumps({"runs": made.rows, "claims": made.verdicts}, indent=1))

@@ -102,15 +102,14 @@ def _settings(folder: Path) -> dict[str, Any] | None:
 def _reference() -> Source:
     source = Source(REFERENCE)
     known = {f.name for f in dataclasses.fields(Result)}
-    for path in sorted(reference.FOLDER.glob("*.json")):
-        document = reference.read(path.stem)
-        machine = document["machine"]
-        place = f"{', '.join(machine['device'])}, {machine['cores']} cores on {document['date']}"
-        for row in document["runs"]:
+    families = [path.stem for path in sorted(reference.FOLDER.glob("*.json"))]
+    for name, part in (item for family in families for item in reference.read(family).items()):
+        machine = part["machine"]
+        place = f"{', '.join(machine['device'])}, {machine['cores']} cores on {part['date']}"
+        for row in part["runs"]:
             result = Result(**{key: value for key, value in row.items() if key in known})
-            source.records.append(Record(result, stated(result.benchmark).get(result.model), place, True))
-        for row in document["claims"]:
-            source.verdicts.setdefault(row["benchmark"], []).append(row)
+            source.records.append(Record(result, stated(name).get(result.model), place, True))
+        source.verdicts[name] = list(part["claims"])
     return source
 
 

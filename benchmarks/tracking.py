@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from benchmarks.store import Result
 
 PROJECT = "paperzoo"
-INIT_TIMEOUT = 20.0  # seconds; W&B's own 90 would hold up a suite for minutes
-FINISH_TIMEOUT = 30.0
+INIT_TIMEOUT = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)  # seconds; W&B's own 90 are long for a suite
+FINISH_TIMEOUT = float(os.environ.get("WANDB_FINISH_TIMEOUT") or 30)
 
 
 class History:
@@ -54,12 +54,12 @@ class WandbRun:
     A server that cannot be used means offline; `problem` says what went wrong, and `unusable` that it will again.
     """
 
-    def __init__(self, mode: str, folder: Path, about: Mapping[str, Any]) -> None:
+    def __init__(self, mode: str, folder: Path, results: Path, about: Mapping[str, Any]) -> None:
         self.problem, self.unusable = "", False
         self.thread = ThreadPoolExecutor(1)
-        self.run = self.thread.submit(self._start, mode, folder, about)
+        self.run = self.thread.submit(self._start, mode, folder, results, about)
 
-    def _start(self, mode: str, folder: Path, about: Mapping[str, Any]) -> Any:
+    def _start(self, mode: str, folder: Path, results: Path, about: Mapping[str, Any]) -> Any:
         import wandb
 
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
@@ -75,6 +75,7 @@ class WandbRun:
             self.unusable, self.problem = True, f"W&B cannot be used ({_first_line(error)}): logged offline"
             run = start(mode="offline")
         run.define_metric("*", step_metric="global_step")
+        link(Path(run.dir).parent, results / "wandb")
         return run
 
     def do(self, call: Callable[[Any], object]) -> None:
@@ -92,14 +93,14 @@ class WandbRun:
 
         def close(run: Any) -> None:
             run.summary.update(summary)
+            began = time.monotonic()
             run.finish(exit_code=exit_code)
+            if time.monotonic() - began > FINISH_TIMEOUT and not self.problem:
+                self.unusable = True
+                self.problem = "W&B takes no data: all is on disk, and `wandb sync --include-online` uploads it"
 
-        began = time.monotonic()
         with suppress(TimeoutError):
             self.thread.submit(self._done, close).result(wait)
-        if not self.problem and time.monotonic() - began > FINISH_TIMEOUT:
-            self.unusable = True
-            self.problem = "W&B takes no data: all is on disk, and `wandb sync --include-online` uploads it"
         self.thread.shutdown(wait=False)
 
 
@@ -134,6 +135,14 @@ class StageLogger(Logger):
         self.history.save()
 
 
+def link(folder: Path, together: Path) -> None:
+    """Shows a W&B run in the folder of all runs, for `wandb leet` and `wandb sync`; a link costs nothing."""
+    together.mkdir(exist_ok=True)
+    if folder.parent != together:
+        with suppress(FileExistsError):
+            (together / folder.name).symlink_to(os.path.relpath(folder, together), target_is_directory=True)
+
+
 def log_checkpoint(logged: Any, run: Run, result: Result, folder: Path) -> None:
     """Adds the trained weights with their card to a W&B run: `zoo.load` takes the downloaded card."""
     import torch
@@ -159,7 +168,7 @@ def identity(run: Run) -> str:
     return f"{name[:48]}-{secrets.token_hex(4)}"
 
 
-def about(run: Run, identity: str, device: str) -> dict[str, Any]:
+def about(run: Run, identity: str, resumed: bool, device: str) -> dict[str, Any]:
     """What W&B is told of a Run: names, group, tags, and the configuration with flat columns before it."""
     columns = {
         "benchmark": run.benchmark,
@@ -173,7 +182,7 @@ def about(run: Run, identity: str, device: str) -> dict[str, Any]:
     point = [f"{key.rpartition('.')[2]}={value}" for key, value in run.point.items()]
     return {
         "id": identity,
-        "resume": "allow",
+        "resume": "allow" if resumed else None,
         "group": run.benchmark,
         "job_type": "run",
         "name": " ".join((run.model, *point, f"seed {run.seed}")),

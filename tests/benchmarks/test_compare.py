@@ -223,7 +223,7 @@ def test_sorts(root: Path, compared: Any, arguments: list[str], expected: list[s
 
 def test_two_folders_and_the_reference_are_told_apart(tmp_path: Path, root: Path, compared: Any) -> None:
     put(tmp_path / "theirs", "wide", 0, {"test/x": 0.0})
-    family = reference.read("residual")["runs"][0]
+    family = reference.of("residual/digits")["runs"][0]
     kept = put(tmp_path / "theirs", family["model"], 0, {"test/loss": 0.5}, benchmark=family["benchmark"])
     one, digits = compared(root, tmp_path / "theirs", "--against", "theirs:wide")
     assert [row["source"] for row in one["rows"]] == ["ours", "ours", "theirs"]
@@ -235,7 +235,7 @@ def test_two_folders_and_the_reference_are_told_apart(tmp_path: Path, root: Path
 
 
 def test_the_reference_is_the_shipped_configuration(tmp_path: Path, compared: Any) -> None:
-    run = next(row for row in reference.read("mean_field")["runs"] if row["model"] == "wide")
+    run = next(row for row in reference.of("mean_field/odd_target")["runs"] if row["model"] == "wide")
     for steps in (3000, 100):
         config = {"trainer": {"max_steps": steps}, "model": {"init_args": {"width": 1024}}}
         place = tmp_path / str(steps)
@@ -252,9 +252,9 @@ def test_the_reference_alone_gives_its_own_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compared: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    kept = reference.read("time_series")
+    kept = reference.of("time_series/gunpoint")
     (one,) = compared("--benchmark", "time_series/gunpoint", "--model", "fcn")
-    claims = [c for c in kept["claims"] if (c["benchmark"], c["model"]) == ("time_series/gunpoint", "fcn")]
+    claims = [claim for claim in kept["claims"] if claim["model"] == "fcn"]
     bound = next(c for c in claims if c["kind"] == "bound")
     found = one["rows"][0]["metrics"][bound["metric"]]
     assert [found["low"], found["high"]] == pytest.approx(bound["interval"])

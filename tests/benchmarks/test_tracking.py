@@ -40,30 +40,65 @@ def inspect(path: Path, *arguments: str) -> list[Any]:
 
 @pytest.fixture
 def run_folders(document: dict[str, Any], tmp_path: Path, results: Path) -> list[Path]:
-    document |= {"paper": {"key": "own2026line"}, "seeds": 2, "claims": []}
+    document |= {"paper": {"key": "own2026line"}, "seeds": 2}
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump(document))
     assert main([str(path), "--results", str(results)]) == 0
     return [path.parent for path in sorted(results.rglob("result.json"))]
 
 
-def test_every_run_is_one_offline_run_with_config_summary_and_tags(run_folders: list[Path]) -> None:
+def summary_of(path: Path) -> dict[str, Any]:
+    """Config, summary, tags and state of an offline run, as W&B's own reader shows them."""
+    reader = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--summary", "--json", str(path)]
+    found: dict[str, Any] = json.loads(subprocess.run(reader, capture_output=True, text=True, check=True).stdout)
+    return found
+
+
+def test_every_run_is_one_offline_run_with_config_summary_group_and_tags(run_folders: list[Path]) -> None:
     seen = set()
     for folder in run_folders:
-        files = list(folder.glob("wandb/offline-run-*/*.wandb"))
-        assert len(files) == 1
+        (path,) = folder.glob("wandb/offline-run-*/*.wandb")
         result = json.loads((folder / "result.json").read_text())
-        text = json.dumps(inspect(files[0]))
-        for expected in (
-            "own2026line",
-            "paperzoo",
-            f"{result['model']} seed {result['seed']}",
-            "test/loss",
-            result["id"],
-        ):
-            assert expected in text
-        seen.add(files[0].stem)
+        found = summary_of(path)
+        assert (found["name"], found["project"]) == (f"{result['model']} seed {result['seed']}", "paperzoo")
+        assert (found["state"], found["exit_code"]) == ("finished", 0)
+        assert found["tags"] == ["own", "own2026line", "cpu"]
+        flat = {key: value for key, value in found["config"].items() if key != "resolved"}
+        assert flat == {
+            "benchmark": "own",
+            "label": result["model"],
+            "model": "Linear",
+            "data": "Line",
+            "seed": result["seed"],
+            "run_id": result["id"],
+            "params": 3,
+        }
+        assert found["config"]["resolved"] == yaml.safe_load((folder / "config.yaml").read_text())
+        for name, value in result["metrics"].items():
+            assert found["summary"][name] == pytest.approx(value)
+        (begun,) = [record["run"] for record in inspect(path) if record["type"] == "run"][:1]
+        assert (begun["run_group"], begun["job_type"]) == ("own", "run")
+        seen.add(found["run_id"])
     assert len(seen) == len(run_folders) == 4
+
+
+def test_all_runs_and_the_summary_lie_together(run_folders: list[Path], results: Path) -> None:
+    listed = [path for path in (results / "wandb").glob("offline-run-*") if "summary" not in path.name]
+    assert {path.resolve().parent.parent for path in listed} == set(run_folders)
+    (path,) = (results / "wandb").glob("offline-run-*summary*/*.wandb")
+    found = summary_of(path)
+    tables = {}
+    for name in ("runs", "claims"):
+        assert found["summary"][name]["_type"] == "table-file"
+        table = json.loads((path.parent / "files" / found["summary"][name]["path"]).read_text())
+        tables[name] = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    kept = [json.loads((folder / "result.json").read_text()) for folder in run_folders]
+    assert {row["id"]: row["test/loss"] for row in tables["runs"]} == {
+        result["id"]: pytest.approx(result["metrics"]["test/loss"]) for result in kept
+    }
+    assert not any(row["cached"] for row in tables["runs"])
+    (claim,) = tables["claims"]
+    assert (claim["model"], claim["verdict"], claim["n"]) == ("fast", "not run", 2)
 
 
 def test_disabled_leaves_no_wandb_files(document: dict[str, Any], tmp_path: Path, results: Path) -> None:
