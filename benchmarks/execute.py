@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,8 @@ def measure(
     logged = None
     if options.wandb != "disabled":
         facts = tracking.about(run, snapshots.about["wandb"], result.attempts > 1, options.accelerator)
-        logged = tracking.WandbRun(options.wandb, folder, options.results, facts)
+        renamed = partial(snapshots.about.__setitem__, "wandb")
+        logged = tracking.WandbRun(options.wandb, folder, options.results, facts, renamed)
     try:
         outcome = train.run(
             with_checkpoints(run, options.results),

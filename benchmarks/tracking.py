@@ -7,6 +7,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -54,8 +55,15 @@ class WandbRun:
     A server that cannot be used means offline; `problem` says what went wrong, and `unusable` that it will again.
     """
 
-    def __init__(self, mode: str, folder: Path, results: Path, about: Mapping[str, Any]) -> None:
-        self.problem, self.unusable = "", False
+    def __init__(
+        self,
+        mode: str,
+        folder: Path,
+        results: Path,
+        about: Mapping[str, Any],
+        renamed: Callable[[str], object] = lambda identity: None,
+    ) -> None:
+        self.problem, self.unusable, self.renamed = "", False, renamed
         self.thread = ThreadPoolExecutor(1)
         self.run = self.thread.submit(self._start, mode, folder, results, about)
 
@@ -67,13 +75,17 @@ class WandbRun:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(console="off", silent=True, init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT)
-        start: Any = partial(wandb.init, project=PROJECT, dir=str(folder), settings=settings, **about)
+        start: Any = partial(wandb.init, project=PROJECT, dir=str(folder), settings=settings)
         unusable = (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError)
         try:
-            run = start(mode=mode)
+            run = start(mode=mode, **about)
         except unusable as error:
             self.unusable, self.problem = True, f"W&B cannot be used ({_first_line(error)}): logged offline"
-            run = start(mode="offline")
+            for empty in (folder / "wandb").glob(f"run-*-{about['id']}"):
+                shutil.rmtree(empty, ignore_errors=True)
+            other = f"{about['id']}-offline"  # W&B's process writes nothing to a second run of the same id
+            self.renamed(other)
+            run = start(mode="offline", **{**about, "id": other, "resume": None})
         run.define_metric("*", step_metric="global_step")
         link(Path(run.dir).parent, results / "wandb")
         return run
@@ -95,9 +107,10 @@ class WandbRun:
             run.summary.update(summary)
             began = time.monotonic()
             run.finish(exit_code=exit_code)
-            if time.monotonic() - began > FINISH_TIMEOUT and not self.problem:
+            if time.monotonic() - began > 0.9 * FINISH_TIMEOUT:
                 self.unusable = True
-                self.problem = "W&B takes no data: all is on disk, and `wandb sync --include-online` uploads it"
+                told = "W&B takes no data: all is on disk, and `wandb sync --include-online` uploads it"
+                self.problem = self.problem or told
 
         with suppress(TimeoutError):
             self.thread.submit(self._done, close).result(wait)
