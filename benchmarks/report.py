@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from benchmarks import reference, tables
 from benchmarks.build import class_at
+from benchmarks.documents import shown
 from benchmarks.plan import Plan
 from benchmarks.schema import Benchmark
 from benchmarks.store import Result, keep_verdicts, write_whole
@@ -67,7 +68,7 @@ class Report:
         for benchmark in self.plan.benchmarks:
             console.print(Group(*(table.rich() for table in self.tables(benchmark))))
             if benchmark.name in self.figures:
-                console.print(f"  figure: {escape(str(self.figures[benchmark.name]))}\n", soft_wrap=True)
+                console.print(f"  figure: {escape(shown(self.figures[benchmark.name]))}\n", soft_wrap=True)
         if failures := tables.failures_table(self.rows):
             console.print(failures.rich())
         for note in self.notes:
