@@ -212,7 +212,7 @@ class Comparison:
         places = self._places()
         if len(places) > 1:
             listed = "; ".join(f"{', '.join(names)} on {place}" for place, names in places.items())
-            found.append(f"fit times are of different devices or threads: {listed}")
+            found.append(f"fit times were not measured alike: {listed}")
         return found
 
     def _places(self) -> dict[str, list[str]]:

@@ -170,7 +170,7 @@ def test_times_of_different_devices_are_noted(root: Path, compared: Any) -> None
     assert not one["notes"]
     put(root, "wide", 0, {"test/x": 1.0}, device="gpu", started="2026-03-01T00:00:00")
     (one,) = compared(root, *OURS)
-    assert any("different devices" in note and "wide on gpu, threads 1" in note for note in one["notes"])
+    assert any("not measured alike" in note and "wide on gpu, threads 1" in note for note in one["notes"])
 
 
 def test_the_verdicts_that_rest_on_a_rows_results_are_counted(root: Path, compared: Any) -> None:
