@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how often a running training is saved, to go on from after an interruption (default: 30; 0: never)",
+        help="how often a running training is saved to go on from (default: 30; 0: only when it is asked to end)",
     )
     add("--list", nargs="?", const="*", metavar="PATTERN", help="list the benchmarks and end")
     add("--cite", action="store_true", help="print the BibTeX of what the benchmarks use and end")
@@ -167,6 +167,9 @@ def execute(options: argparse.Namespace) -> int:
         if not Path(options.data_dir).is_dir():
             raise BadInput([Problem("command line", "--data-dir", f"no folder {options.data_dir}")])
         os.environ["ZOO_DATA_DIR"] = str(Path(options.data_dir).resolve())
+    if not 0 <= options.checkpoint_every < float("inf"):
+        message = f"expected seconds, 0 or more, got {options.checkpoint_every}"
+        raise BadInput([Problem("command line", "--checkpoint-every", message)])
     _check_catalogue()
     benchmarks = chosen(options)
     console = Console(stderr=options.json)

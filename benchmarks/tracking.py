@@ -8,11 +8,12 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,8 @@ class WandbRun:
         start: Any = partial(wandb.init, project=PROJECT, dir=str(folder), settings=settings)
         unusable = (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError)
         try:
-            run = start(mode=mode, **about)
+            with _nobody_to_ask():
+                run = start(mode=mode, **about)
         except unusable as error:
             self.unusable, self.problem = True, f"W&B cannot be used ({_first_line(error)}): logged offline"
             for empty in (folder / "wandb").glob(f"run-*-{about['id']}"):
@@ -146,6 +148,18 @@ class StageLogger(Logger):
 
     def save(self) -> None:
         self.history.save()
+
+
+@contextmanager
+def _nobody_to_ask() -> Iterator[None]:
+    """Without a key W&B asks on a terminal, and would wait for an answer: here that is an error at once."""
+    asked = sys.stdin
+    with open(os.devnull, encoding="utf-8") as nobody:
+        sys.stdin = nobody
+        try:
+            yield
+        finally:
+            sys.stdin = asked
 
 
 def link(folder: Path, together: Path) -> None:

@@ -108,6 +108,12 @@ def test_more_devices_than_there_are(capsys: pytest.CaptureFixture[str]) -> None
     assert "command line: --devices\n  expected auto or a count from 1 to" in message
 
 
+@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
+def test_a_time_between_snapshots_that_is_none(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "mean_field/odd_target", f"--checkpoint-every={value}")
+    assert "command line: --checkpoint-every\n  expected seconds, 0 or more, got " in message
+
+
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no file mine.yaml in" in refused(capsys, "mine.yaml")
 
