@@ -5,18 +5,13 @@ from __future__ import annotations
 import datetime
 import errno
 import fcntl
-import importlib.metadata
 import os
-import platform
-import resource
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,12 +23,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmarks import store, tracking, train
 from benchmarks.ending import CLOSING, STATUS, Ending, Interrupted, follow
+from benchmarks.machine import commit, device_name, peak_memory, versions
 from benchmarks.plan import Run
 from benchmarks.resume import Snapshots
 from benchmarks.store import Result
 
 SNAPSHOT = "resume.ckpt"
-PACKAGES = ("torch", "lightning", "numpy", "wandb", "aeon", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -210,6 +205,8 @@ def _keep(outcome: train.Outcome, result: Result, folder: Path) -> None:
 
     if outcome.arrays:
         np.savez_compressed(folder / "arrays.npz", **{n: a.numpy() for n, a in outcome.arrays.items()})  # type: ignore[arg-type]
+        store.settle(folder / "arrays.npz")
+    store.settle(folder / "checkpoint.ckpt")
     result.metrics, result.params, result.steps = outcome.metrics, outcome.params, outcome.steps
     result.fit_seconds = outcome.fit_seconds
     result.steps_per_second = outcome.steps / outcome.fit_seconds if outcome.fit_seconds else 0.0
@@ -236,41 +233,6 @@ def explained(error: BaseException) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         return f"out of memory: {str(error).partition(chr(10))[0] or type(error).__name__}"
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-
-
-def device_name(accelerator: str, index: int) -> str:
-    """The device as the row names it."""
-    return torch.cuda.get_device_name(index) if accelerator == "gpu" else f"cpu ({platform.machine()})"
-
-
-def peak_memory(accelerator: str) -> int:
-    """Bytes: of the device's allocator on a GPU, of the process on a CPU."""
-    if accelerator == "gpu":
-        return torch.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-@cache
-def commit() -> str:
-    """The commit of the checkout that the package runs from; empty when installed."""
-    here = Path(__file__).parent.parent
-    if not (here / ".git").exists():
-        return ""
-    ask = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results lean on."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Nothing here changes a result: a Run that was interrupted anywhere ends with the
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmarks.epoch_sums import EpochSums
+from benchmarks.store import settle
 from benchmarks.tracking import History
 from zoo._module import ZooModule
 
@@ -131,8 +131,7 @@ class Snapshots(pl.Callback):
         temporary = self.path.with_suffix(".partial")
         try:
             trainer.save_checkpoint(temporary)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())  # a rename must not come to the disk before its file does
+            settle(temporary)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -85,7 +85,14 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a file by a temporary one and a rename: whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
+    settle(temporary)
     temporary.replace(path)
+
+
+def settle(path: Path) -> None:
+    """Waits until a file is on the disk: what is renamed or written after it must not come there before it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write(result: Result, folder: Path) -> None:
