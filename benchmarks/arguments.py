@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks.run",
         description="Runs benchmarks and says, claim by claim, whether the papers' statements hold.",
-        epilog="Exit status: 0 all Runs finished or not run with reason, 1 some failed, 2 bad input.",
+        epilog="Exit status: 0 all Runs finished or not run with reason, 1 some failed, 2 bad input, 130 interrupted.",
         allow_abbrev=False,
     )
     add = made.add_argument

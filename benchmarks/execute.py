@@ -174,7 +174,7 @@ def _close(
         return
     logged.do(lambda it: it.config.update({"params": result.params}))
     if options.wandb == "online" and result.status == "finished":
-        logged.do(lambda it: tracking.log_checkpoint(it, run, result, folder))
+        logged.do(lambda it: None if logged.unusable else tracking.log_checkpoint(it, run, result, folder))
     numbers = {**result.metrics, "status": result.status, "params": result.params, "fit_seconds": result.fit_seconds}
     logged.finish(numbers, exit_code=0 if result.status == "finished" else 1)
     if logged.problem:

@@ -23,6 +23,7 @@ import torch
 
 PROJECT = ("zoo", "datamodules", "benchmarks")
 FRAME = ("benchmarks.train",)
+APART = ("zoo._preprocessing",)  # what a loaded model does to raw input, which no training sees
 TELLING = ("citation", "licence")  # what is said of a thing, like its docstring
 
 
@@ -61,7 +62,7 @@ def _reached(modules: Iterable[str]) -> dict[str, tuple[Path, int]]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in reached or (path := _source(name)) is None:
+        if name in (*reached, *APART) or (path := _source(name)) is None:
             continue
         reached[name] = path, path.stat().st_mtime_ns
         waiting += [m for m in (*_parents(name), *_imports(name, *reached[name])) if not _exports_only(m)]

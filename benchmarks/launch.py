@@ -177,7 +177,7 @@ class LocalLauncher:
         if code < 0:
             name = signal.Signals(-code).name
             hint = ": the system may be out of memory" if name == "SIGKILL" else ""
-            self._fail(worker, f"killed by {name}{hint}")
+            self._fail(worker, f"killed by {name}{hint}; the same command goes on from the last snapshot")
         elif code == STATUS:
             self._fail(worker, "ended by SIGTERM from outside: the same command goes on from there")
         else:

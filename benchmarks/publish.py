@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.store import Result
     from zoo._module import ZooModule
 
+SHORTEST = 4  # an id's beginning that is meant: an empty one fits every Run
 TOLERANCE = 1e-5  # relative: another device or number of threads sums a float32 mean in another order
 
 
@@ -91,6 +92,8 @@ def _refusal(entry: str, message: str, close: tuple[str, ...] = ()) -> BadInput:
 
 def _find(run_id: str, known: Sequence[Result], results: Path) -> Result:
     """The one finished Result whose id is, or begins with, the given text."""
+    if len(run_id) < SHORTEST:
+        raise _refusal("RUN_ID", f"expected at least {SHORTEST} characters of an id, got {run_id!r}")
     found = [r for r in known if r.id == run_id] or [r for r in known if r.id.startswith(run_id)]
     if not found:
         remedy = f"benchmarks.store.load({str(results)!r}) lists the Runs of that folder"

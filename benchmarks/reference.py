@@ -30,7 +30,7 @@ def read(family: str) -> dict[str, dict[str, Any]]:
 
 
 def of(benchmark: str) -> dict[str, Any]:
-    """The reference results of a benchmark: date, machine, versions, commits, runs and claims; empty without any."""
+    """The reference results of a benchmark: runs and claims, of which date, machine, versions and commits."""
     return read(benchmark.partition("/")[0]).get(benchmark, {})
 
 
@@ -50,8 +50,8 @@ def keep(family: str, results: Path) -> Path:
         raise ValueError(f"{results} holds no finished Run of {family} as it is now: run it first")
     made = report.make(planned, stored, None)
     anew = {name: _part(name, made, done) for name in files}
-    kept = {name: part for name, part in read(family).items() if name in files}
-    whole = {n: part if part["runs"] or n not in kept else kept[n] for n, part in anew.items()}
+    kept = {name: part for name, part in read(family).items() if part["runs"]}
+    whole = {n: part if part["runs"] else kept.get(n, part) for n, part in anew.items()}
     path = FOLDER / f"{family}.json"
     store.write_whole(path, json.dumps(whole, indent=1) + "\n")
     return path
@@ -59,13 +59,17 @@ def keep(family: str, results: Path) -> Path:
 
 def _part(name: str, made: Any, done: Sequence[Any]) -> dict[str, Any]:
     """What is kept of a benchmark: when and where it ran, its finished Runs and its verdicts."""
-    own = [result for result in done if result.benchmark == name] or done
-    cores, system = os.cpu_count(), platform.system()
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": {"device": sorted({result.device for result in own}), "cores": cores, "system": system},
-        "versions": dict(own[0].versions),
-        "commits": sorted({result.commit for result in own}),
+    own = [result for result in done if result.benchmark == name]
+    where: dict[str, Any] = {}
+    if own:
+        device = sorted({result.device for result in own})
+        where = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "machine": {"device": device, "cores": os.cpu_count(), "system": platform.system()},
+            "versions": dict(own[0].versions),
+            "commits": sorted({result.commit for result in own}),
+        }
+    return where | {
         "runs": [
             {key: row[key] for key in KEPT}
             for row in made.rows
@@ -96,8 +100,9 @@ def _block(part: Mapping[str, Any]) -> str:
     runs, claims = part["runs"], part["claims"]
     parts = [tables.results_table("", runs).markdown()] if runs else []
     parts += [tables.claims_table("", claims).markdown()] if claims else []
-    machine = f"{part['machine']['cores']} cores, {', '.join(part['machine']['device'])}"
-    parts += [f"Run on {part['date']}, {machine}, torch {part['versions']['torch']}."] if runs else []
+    if runs:
+        machine = f"{part['machine']['cores']} cores, {', '.join(part['machine']['device'])}"
+        parts += [f"Run on {part['date']}, {machine}, torch {part['versions']['torch']}."]
     return "\n\n".join(parts)
 
 

@@ -104,9 +104,9 @@ def _reference() -> Source:
     known = {f.name for f in dataclasses.fields(Result)}
     families = [path.stem for path in sorted(reference.FOLDER.glob("*.json"))]
     for name, part in (item for family in families for item in reference.read(family).items()):
-        machine = part["machine"]
-        place = f"{', '.join(machine['device'])}, {machine['cores']} cores on {part['date']}"
         for row in part["runs"]:
+            machine = part["machine"]
+            place = f"{', '.join(machine['device'])}, {machine['cores']} cores on {part['date']}"
             result = Result(**{key: value for key, value in row.items() if key in known})
             source.records.append(Record(result, stated(name).get(result.model), place, True))
         source.verdicts[name] = list(part["claims"])

@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.console import Group
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -34,7 +35,9 @@ class Table:
             table.add_column(escape(column), justify="right" if position >= self.right else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*(_coloured(cell) for cell in row))
-        return Group(Text(self.caption, style="bold"), table, *(Text(f"  {note}\n") for note in self.notes))
+        return Group(
+            Text(self.caption, style="bold"), table, *(Padding(Text(note), (0, 0, 1, 2)) for note in self.notes)
+        )
 
     def markdown(self) -> str:
         bars = ["---:" if i >= self.right else "---" for i in range(len(self.columns))]

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -181,11 +182,12 @@ def log_checkpoint(logged: Any, run: Run, result: Result, folder: Path) -> None:
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", "-".join((run.benchmark, run.model, *map(str, run.point.values()))))
     card = cards.describe(f"{name}-seed{run.seed}", result, [result])
     state = torch.load(folder / "checkpoint.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    path = _weights.write(folder / "wandb", _weights.encode(state), card)
     about = {key: card[key] for key in ("class_path", "init_args", "benchmark", "run_id", "seed", "metrics", "input")}
     artifact = wandb.Artifact(card["name"], type="model", description=card["title"], metadata=about)
-    for file in (path, path.with_name(f"{card['name']}{_weights.TENSORS}")):
-        artifact.add_file(str(file))
+    with tempfile.TemporaryDirectory() as place:  # W&B takes copies
+        path = _weights.write(Path(place), _weights.encode(state), card)
+        for file in (path, path.with_name(f"{card['name']}{_weights.TENSORS}")):
+            artifact.add_file(str(file))
     logged.log_artifact(artifact)
 
 

@@ -24,12 +24,13 @@ def transcripts() -> list[tuple[str, str]]:
     return [(command, printed) for command, _, printed in (part.partition("\n") for part in found)]
 
 
-def skeleton(printed: str) -> list[str]:
-    """The words of what was printed, without its numbers: these are of one processor, and times of one moment."""
-    words = re.sub(rf"{NUMBER}( ±)? ({NUMBER})?( (s|min|h)\b)?|{NUMBER}", " # ", printed)
-    words = re.sub(r"\[[#, ]+\]|±|\*", " ", words)
-    lines = (" ".join(re.sub(r"[─#]+", " ", line).split()) for line in words.splitlines())
-    return sorted(line for line in lines if line)  # Runs of several workers end in any order
+def essence(printed: str) -> tuple[list[str], list[float]]:
+    """The words of what was printed, and its numbers but those of times, intervals, Runs under way and the machine."""
+    lines = [line for line in printed.splitlines() if not re.search(r"measured alike|\d cores on", line)]
+    kept = re.sub(rf"\[[^\]]*\]|± *{NUMBER}|{NUMBER} (s|min|h)\b|[─*]", " ", "\n".join(lines))
+    numbers = [float(found[0].replace(",", "")) for found in re.finditer(NUMBER, kept)]
+    words = (" ".join(re.sub(NUMBER, " ", line).split()) for line in kept.splitlines())
+    return sorted(line for line in words if line), sorted(numbers)  # Runs of several workers end in any order
 
 
 @pytest.mark.timeout(900)
@@ -43,10 +44,13 @@ def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
             [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+        (words, numbers), (words_shown, numbers_shown) = essence(done.stdout), essence(shown.removeprefix("…"))
         if shown.startswith("…"):  # only the end is shown
-            assert set(skeleton(shown.removeprefix("…"))) <= set(skeleton(done.stdout)), command
-        else:
-            assert skeleton(done.stdout) == skeleton(shown), command
+            assert set(words_shown) <= set(words), command
+            continue
+        assert words == words_shown, command
+        # another processor rounds otherwise, and a seed's path then moves by less than the spread over seeds
+        assert numbers == pytest.approx(numbers_shown, rel=0.02, abs=0.03), command
 
 
 def test_the_examples_give_what_the_readme_shows() -> None:

@@ -133,3 +133,26 @@ def test_scaled_values_in_place_of_whole_numbers_are_refused() -> None:
     model = carded(Linear(2), ["divide", 255.0], raw="uint8")
     with pytest.raises(ValueError, match=r"expected raw input of uint8, got torch.float32: .* neither scaled"):
         model.predict(torch.rand(3, 2))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_missing_value_is_refused_and_never_hidden(value: float) -> None:
+    model = carded(Linear(2), ["standardise", 1])
+    with pytest.raises(ValueError, match="expected finite raw input, got 1 values"):
+        model.predict([[1.0, value]])
+    assert preprocess(torch.tensor([[1.0, 2.0, value]]), [["standardise", 1]]).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (None, "one tensor or array of numbers, got NoneType"),
+        ([[1.0, 2.0], [3.0]], "one tensor or array of numbers, got list"),
+        (np.array([["a", "b"]]), "one tensor or array of numbers, got ndarray"),
+        (torch.ones(1, 2, dtype=torch.complex64), "real numbers, got torch.complex64"),
+        (torch.ones(1, 2, dtype=torch.bool), "real numbers, got torch.bool"),
+    ],
+)
+def test_what_is_no_number_is_refused(raw: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"expected raw input (as|of) {problem}"):
+        carded(Linear(2)).predict(raw)

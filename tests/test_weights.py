@@ -181,7 +181,8 @@ def test_an_absent_file_is_named(made: Path, gone: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("{", "Expecting"), ("[]", "a mapping, got list"), ("\xff", "Expecting")]
+    ("text", "problem"),
+    [("[" * 100_000, "recursion"), ("{", "Expecting"), ("[]", "a mapping, got list"), ("\xff", "Expecting")],
 )
 def test_a_broken_card_is_named(made: Path, text: str, problem: str) -> None:
     made.write_text(text)
@@ -202,9 +203,11 @@ def test_a_card_without_a_key_names_it(made: Path, key: str) -> None:
     ("changes", "problem"),
     [
         ({"class_path": "os.system"}, "os.system is no ZooModule"),
+        ({"class_path": "..os.system"}, "its class is ..os.system; import ..os first"),
         ({"class_path": "torch.nn.Linear"}, "torch.nn.Linear is no ZooModule"),
         ({"class_path": "zoo.no_family.Net"}, "no class 'zoo.no_family.Net'"),
-        ({"class_path": "Linear"}, "no class 'Linear'"),
+        ({"class_path": "Linear"}, "its class is Linear; import "),
+        ({"init_args": {"in_features": 10**13}}, ".*Linear cannot be built from this card"),
         ({"init_args": {"in_features": 2, "depth": 3}}, ".*Linear cannot be built from this card: .*depth"),
         ({"init_args": {"in_features": 2, "lr": -1}}, ".*Linear cannot be built from this card: lr must be positive"),
         ({"init_args": 3}, r"a broken card \(init_args is 3\)"),
@@ -226,11 +229,23 @@ def test_nothing_but_models_is_built_from_a_card(made: Path) -> None:
     assert not touched.exists()
 
 
+def test_nothing_outside_the_zoo_is_imported_on_a_cards_word(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (made.parent / "lurking.py").write_text("import pathlib; pathlib.Path(__file__).with_name('executed').touch()")
+    monkeypatch.syspath_prepend(str(made.parent))
+    changed(made, class_path="lurking.Model")
+    with pytest.raises(zoo.WeightsError, match=r"its class is lurking.Model; import lurking first, if you trust it"):
+        zoo.load(str(made))
+    assert not (made.parent / "executed").exists()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
         ("preprocessing", [["exec", 1]], r"a step of preprocessing is \[divide"),
         ("preprocessing", [["divide", "2"]], r"got \['divide', '2'\]"),
+        ("preprocessing", [["divide", 0]], r"makes no sense: \['divide', 0\]"),
+        ("preprocessing", [["standardise", 0.5]], r"makes no sense: \['standardise', 0.5\]"),
+        ("raw_shape", [1, True], "raw_shape must be a list of whole numbers"),
         ("dtype", "load", "dtype must be a dtype of torch, got 'load'"),
         ("raw_shape", ["N"], "raw_shape must be a list of whole numbers"),
     ],

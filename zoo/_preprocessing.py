@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def standardise(x: Tensor, ddof: int) -> Tensor:
-    """Each series along the last axis with mean 0 and standard deviation 1; a constant series becomes 0.
+    """Each series along the last axis with mean 0 and standard deviation 1; a constant series becomes 0, NaN stays.
 
     ddof is what the deviation's divisor lacks to the length. Computed in float64, the result is float32.
     """
     x = x.double()
     centred = x - x.mean(-1, keepdim=True)
     variance = centred.square().sum(-1, keepdim=True) / max(x.shape[-1] - ddof, 1)
-    varies = x.amax(-1, keepdim=True) > x.amin(-1, keepdim=True)  # rounding gives a constant some variance
+    varies = x.amax(-1, keepdim=True) != x.amin(-1, keepdim=True)  # rounding gives a constant some variance
     return torch.where(varies, centred / torch.where(varies, variance, 1).sqrt(), 0).float()
 
 
@@ -37,11 +37,13 @@ def check(card: Mapping[str, Any]) -> None:
     for key in ("raw_dtype", "dtype"):
         if not isinstance(getattr(torch, card[key], None), torch.dtype):
             raise ValueError(f"{key} must be a dtype of torch, got {card[key]!r}")
-    if not all(isinstance(size, int) for size in card["raw_shape"]):
+    if not all(_is_number(size) and isinstance(size, int) for size in card["raw_shape"]):
         raise ValueError(f"raw_shape must be a list of whole numbers, got {card['raw_shape']}")
     for step in card["preprocessing"]:
         if not isinstance(step, list) or len(step) != 2 or step[0] not in STEPS or not _is_number(step[1]):
             raise ValueError(f"a step of preprocessing is [{' | '.join(STEPS)}, number], got {step!r}")
+        if step == ["divide", 0] or (step[0] == "standardise" and step[1] not in (0, 1)):
+            raise ValueError(f"a step of preprocessing that makes no sense: {step!r}")
 
 
 def _is_number(value: Any) -> bool:
@@ -61,7 +63,7 @@ def predict(model: ZooModule, raw: Any) -> Any:
     Raises ValueError for input of another kind or shape than the card describes and the model can take.
     """
     card = model.card["input"] if model.card else None
-    given = raw if isinstance(raw, Tensor) else torch.from_numpy(np.array(raw))  # a copy: arrays may be read-only
+    given = _tensor(raw)
     x = (given if card is None else _prepared(given, card)).to(model.device)
     if x.is_floating_point() and model.dtype != torch.get_default_dtype():  # after model.to(dtype)
         x = x.to(model.dtype)
@@ -79,6 +81,17 @@ def predict(model: ZooModule, raw: Any) -> Any:
             module.training = True
 
 
+def _tensor(raw: Any) -> Tensor:
+    try:
+        given = raw if isinstance(raw, Tensor) else torch.from_numpy(np.array(raw))  # a copy: arrays may be read-only
+    except (TypeError, ValueError) as error:
+        kind = type(raw).__name__
+        raise ValueError(f"expected raw input as one tensor or array of numbers, got {kind} ({error})") from error
+    if given.is_complex() or given.dtype == torch.bool:
+        raise ValueError(f"expected raw input of real numbers, got {given.dtype}")
+    return given
+
+
 def _prepared(raw: Tensor, card: Mapping[str, Any]) -> Tensor:
     """What the model takes, on the device of the raw input: there the numbers are the data module's own."""
     if raw.ndim != len(card["raw_shape"]) + 1:
@@ -88,6 +101,9 @@ def _prepared(raw: Tensor, card: Mapping[str, Any]) -> Tensor:
             f"expected raw input of {card['raw_dtype']}, got {raw.dtype}: give the values as they are in the data's "
             "files, neither scaled nor standardised"
         )
+    if raw.is_floating_point() and not raw.isfinite().all():
+        count = int((~raw.isfinite()).sum())
+        raise ValueError(f"expected finite raw input, got {count} values that are NaN or infinite: fill or drop them")
     return preprocess(raw, card["preprocessing"]).to(getattr(torch, card["dtype"]))
 
 

@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def card(name: str | os.PathLike[str]) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WeightsError(f"{path}: no card to be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: a broken card ({error})") from error
     for problem in _lacking(found, NEEDED) or _lacking(found["input"], NEEDED_INPUT, "input."):
         raise WeightsError(f"{path}: a broken card ({problem})")
@@ -90,7 +91,7 @@ def load(name: str | os.PathLike[str]) -> ZooModule:
     import torch
 
     path, found = _card_path(name), card(name)
-    tensors = _tensors(path.with_name(path.name.removesuffix(CARD) + TENSORS), found["sha256"])
+    tensors = _tensors(path.with_name(path.name.removesuffix(CARD) + TENSORS), found["sha256"].lower())
     with torch.random.fork_rng(devices=[]):  # what the constructor draws is overwritten: the caller's stream stays
         model = _built(path, found)
     if problem := _misfit(model.state_dict(), tensors):
@@ -133,16 +134,20 @@ def _built(path: Path, found: Mapping[str, Any]) -> ZooModule:
 
     arguments = plain(found["init_args"])
     for class_path in (found["class_path"], *_class_paths(arguments)):
+        module = class_path.rpartition(".")[0]
+        if not (module.startswith("zoo.") or module in sys.modules):
+            told = f"import {module} first, if you trust it: nothing outside the zoo is imported on a card's word"
+            raise WeightsError(f"{path}: its class is {class_path}; {told}")
         try:
             cls = class_at(class_path)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
             raise WeightsError(f"{path}: no class {class_path!r} ({error})") from error
         if not (isinstance(cls, type) and issubclass(cls, ZooModule)):
             raise WeightsError(f"{path}: {class_path} is no ZooModule: nothing else is built from a card")
     try:
         check(found["input"])
         model: ZooModule = class_at(found["class_path"])(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path}: {found['class_path']} cannot be built from this card: {error}") from error
     return model
 

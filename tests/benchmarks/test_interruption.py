@@ -18,12 +18,15 @@ import pytest
 import yaml
 
 from benchmarks import store
-from benchmarks.ending import GRACE, LAST, Ending, Interrupted
+from benchmarks.ending import CLOSING, GRACE, LAST, Ending, Interrupted
 from tests.benchmarks.test_tracking import inspect
 
 SHAPES = "tests.benchmarks.shapes"
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(900)  # each test starts the command several times
+pytestmark = [
+    pytest.mark.timeout(900),  # each test starts the command several times
+    pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds the workers in /proc"),
+]
 SEED = 20261125  # of the moments at which something is killed
 
 
@@ -77,11 +80,13 @@ def outcome(found: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def test_killing_workers_and_drivers_at_random_moments_changes_nothing(paced: Path, tmp_path: Path) -> None:
-    """Eleven kills in four attempts: two workers of each, then its driver, who leaves no process behind."""
+    """Ten kills and more: two workers of each attempt, then its driver, who leaves no process behind."""
+    document = yaml.safe_load(paced.read_text())
+    paced.write_text(yaml.safe_dump(document | {"trainer": {"max_epochs": 300}}))  # more than the attempts will do
     expected = answer(command(paced, tmp_path / "whole"))
     broken, moments = tmp_path / "broken", random.Random(SEED)
     killed = 0
-    for _ in range(4):
+    while killed < 10:
         with command(paced, broken) as driver:
             for _ in range(2):
                 until(lambda: at_work(broken))
@@ -91,7 +96,6 @@ def test_killing_workers_and_drivers_at_random_moments_changes_nothing(paced: Pa
             killed += kill(driver.pid)
             driver.communicate(timeout=60)
         until(lambda: not at_work(broken), LAST + GRACE)
-    assert killed >= 10
     last = answer(command(paced, broken))
     assert outcome(last) == outcome(expected)
     assert max(row["attempts"] for row in last["runs"]) > 1
@@ -120,7 +124,7 @@ def test_an_orderly_end_saves_the_running_batch_and_closes_wandb_as_failed(
     with command(paced, results, "--checkpoint-every", "0", *longer, wandb="offline") as driver:
         until(lambda: len(list(results.rglob("*.wandb"))) == 2)
         driver.send_signal(how)
-        assert driver.wait(30) == 130
+        assert driver.wait(GRACE + CLOSING + LAST) == 130
     until(lambda: not at_work(results), LAST)
     snapshots = list(results.rglob("resume.ckpt"))
     assert len(snapshots) == 2

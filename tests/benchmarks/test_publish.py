@@ -154,8 +154,8 @@ def test_an_id_in_two_folders_is_made_clear_by_the_folder(results: Path, capsys:
 @pytest.mark.parametrize(
     ("run_id", "message"),
     [
-        ("zz", "no Run 'zz' in .*; benchmarks.store.load"),
-        ("", r"'' fits 16 Runs: .*own/gan/.*, …; give more of the id, or a folder below"),
+        ("zzzz", "no Run 'zzzz' in .*; benchmarks.store.load"),
+        ("", "expected at least 4 characters of an id, got ''"),
     ],
 )
 def test_an_unknown_and_an_ambiguous_run_are_refused(
