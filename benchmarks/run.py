@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count = len(error.problems)
         print(f"error: {count} problem{'s' * (count > 1)}, nothing was started\n\n{error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("interrupted: finished Runs are kept, the same command continues", file=sys.stderr)
         return 130
