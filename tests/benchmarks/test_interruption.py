@@ -19,7 +19,7 @@ import yaml
 
 from benchmarks import store
 from benchmarks.ending import CLOSING, GRACE, LAST, Ending, Interrupted
-from tests.benchmarks.test_tracking import inspect
+from tests.benchmarks.test_tracking import summary_of
 
 SHAPES = "tests.benchmarks.shapes"
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,8 @@ def test_an_orderly_end_saves_the_running_batch_and_closes_wandb_as_failed(
     assert not list(results.rglob("result.json"))
     for snapshot in snapshots:
         (logged,) = snapshot.parent.glob("wandb/offline-run-*/*.wandb")
-        assert '"exit_code": 143' in json.dumps(inspect(logged))
+        found = summary_of(logged)
+        assert (found["state"], found["exit_code"]) == ("failed", 143)
     found = answer(command(paced, results, *longer, wandb="offline"))
     assert sorted(row["attempts"] for row in found["runs"]) == [1, 1, 1, 1, 2, 2]
     for snapshot in snapshots:  # the second segment of one W&B run
