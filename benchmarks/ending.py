@@ -39,7 +39,8 @@ class Ending:
     def finish(self) -> None:
         """From here on nothing interrupts: what is left is to close what is open."""
         self.over = True
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if signal.getsignal(signal.SIGALRM) == self._now:  # the timer may be another's where this was not installed
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _asked(self, *_: Any) -> None:
         if self.training() and not self.over:

@@ -29,3 +29,16 @@ def invoke(tmp_path: Path, results: Path, capsys: pytest.CaptureFixture[str]) ->
         return answer | {"status": status, "stderr": printed.err}
 
     return run
+
+
+@pytest.fixture
+def paced(document: dict[str, Any], tmp_path: Path) -> Path:
+    """A suite of four Runs of a few seconds each, with dropout and shuffling."""
+    document["models"] = {
+        name: {"class_path": "tests.benchmarks.shapes.Paced", "init_args": {"lr": lr}}
+        for name, lr in (("slow", 0.002), ("fast", 0.05))
+    }
+    document |= {"trainer": {"max_epochs": 150}, "seeds": 2, "select": {"monitor": "train/loss"}}
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
