@@ -79,12 +79,13 @@ class WandbRun:
         settings = wandb.Settings(console="off", silent=True, init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT)
         start: Any = partial(wandb.init, project=PROJECT, dir=str(folder), settings=settings)
         unusable = (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError)
+        before = set((folder / "wandb").glob("run-*"))  # of an earlier attempt: not to be touched
         try:
             with _nobody_to_ask():
                 run = start(mode=mode, **about)
         except unusable as error:
             self.unusable, self.problem = True, f"W&B cannot be used ({_first_line(error)}): logged offline"
-            for empty in (folder / "wandb").glob(f"run-*-{about['id']}"):
+            for empty in set((folder / "wandb").glob("run-*")) - before:
                 shutil.rmtree(empty, ignore_errors=True)
             other = f"{about['id']}-offline"  # W&B's process writes nothing to a second run of the same id
             self.renamed(other)

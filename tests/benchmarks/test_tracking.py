@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+import wandb
 import yaml
 
 from benchmarks.run import main
-from benchmarks.tracking import History, StageLogger
+from benchmarks.tracking import History, StageLogger, WandbRun
 
 
 def test_the_history_has_a_row_a_step_and_a_column_a_metric(tmp_path: Path) -> None:
@@ -99,6 +101,34 @@ def test_all_runs_and_the_summary_lie_together(run_folders: list[Path], results:
     assert not any(row["cached"] for row in tables["runs"])
     (claim,) = tables["claims"]
     assert (claim["model"], claim["verdict"], claim["n"]) == ("fast", "not run", 2)
+
+
+def test_falling_back_to_offline_keeps_what_an_earlier_attempt_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = tmp_path / "wandb" / "run-20260101_000000-a"
+    earlier.mkdir(parents=True)
+    (earlier / "run-a.wandb").write_text("not synced yet")
+    started = []
+
+    def init(mode: str, **about: Any) -> Any:
+        started.append((mode, about["id"]))
+        made = tmp_path / "wandb" / f"{'offline-' if mode == 'offline' else ''}run-20260102_000000-{about['id']}"
+        (made / "files").mkdir(parents=True)
+        if mode == "online":
+            raise wandb.errors.CommError("no server")
+        return SimpleNamespace(dir=str(made / "files"), define_metric=lambda *_, **__: None)
+
+    monkeypatch.setattr("wandb.init", init)
+    renamed: list[str] = []
+    run = WandbRun("online", tmp_path, tmp_path, {"id": "a"}, renamed.append)
+    run.run.result()
+    run.thread.shutdown()
+    assert started == [("online", "a"), ("offline", "a-offline")]
+    assert renamed == ["a-offline"]
+    assert run.unusable
+    assert (earlier / "run-a.wandb").read_text() == "not synced yet"
+    assert not (tmp_path / "wandb" / "run-20260102_000000-a").exists()
 
 
 def test_disabled_leaves_no_wandb_files(document: dict[str, Any], tmp_path: Path, results: Path) -> None:
