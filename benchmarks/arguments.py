@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how often a running training is saved to go on from (default: 30; 0: only when it is asked to end)",
     )
+    add("--no-replicas", action="store_true", help="train every seed alone, to measure what stacking them saves")
     add("--list", nargs="?", const="*", metavar="PATTERN", help="list the benchmarks and end")
     add("--cite", action="store_true", help="print the BibTeX of what the benchmarks use and end")
     add("--dry-run", action="store_true", help="check everything, show the Runs, start nothing")

@@ -1,15 +1,17 @@
-"""One Run → one Result, in a worker process of its own."""
+"""One Run → one Result, in a worker process of its own; a stack of Runs → as many."""
 
 from __future__ import annotations
 
 import datetime
 import errno
 import fcntl
+import json
 import os
+import shutil
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -19,10 +21,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 import yaml
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from benchmarks import store, tracking, train
+from benchmarks import stack, store, tracking, train
+from benchmarks.allocator import keep_memory
 from benchmarks.ending import CLOSING, STATUS, Ending, Interrupted, follow
+from benchmarks.grouping import MARK, stack_folder
 from benchmarks.machine import commit, device_name, peak_memory, versions
 from benchmarks.plan import Run
 from benchmarks.resume import Snapshots
@@ -67,120 +72,182 @@ class Progress(pl.Callback):
             self.connection.send(("step", self.before + trainer.global_step, self.before + steps))
 
 
-def work(run: Run, options: Options, device: int, connection: Connection) -> None:
-    """The worker's main: makes the Result of a Run, or reuses the one that another suite has made meanwhile."""
-    folder, ending = options.results / run.folder, Ending()
+def work(runs: Sequence[Run], options: Options, device: int, connection: Connection) -> None:
+    """The worker's main: makes the Results of its Runs, or reuses those that another suite has made meanwhile."""
+    folders, ending = [options.results / run.folder for run in runs], Ending()
     try:
         ending.install()
         follow(connection)
-        torch.set_num_threads(run.threads or options.threads)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder), _logged(folder / "log.txt"):
-            connection.send(_made(run, options, device, folder, connection, ending))
+        torch.set_num_threads(runs[0].threads or options.threads)
+        keep_memory()
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folders), _logged(folders[0] / "log.txt"):
+            connection.send(("end", _made(runs, options, device, connection, ending)))
     except Interrupted:
         os._exit(STATUS)  # not by way of what a library may still be waiting for
     except OSError as error:  # a folder that cannot be made, a Result that cannot be written
         connection.send(("unwritten", explained(error)))
 
 
-def _made(
-    run: Run, options: Options, device: int, folder: Path, connection: Connection, ending: Ending
-) -> tuple[str, str]:
-    """Sees to it that the Result is in its folder; the worker's last word says how."""
-    if not options.force and store.finished(folder):
-        return "end", "cached"
+def _made(runs: Sequence[Run], options: Options, device: int, connection: Connection, ending: Ending) -> list[bool]:
+    """Sees to it that each Run's Result is in its folder; says which of them had been there."""
+    first = options.results / runs[0].folder
+    there = [not options.force and store.finished(options.results / run.folder) is not None for run in runs]
+    if all(there):
+        return there
     connection.send(("begin",))
-    result = measure(run, options, device, folder, connection, ending)
-    store.write(result, folder)
-    if result.status == "finished":
-        (folder / SNAPSHOT).unlink(missing_ok=True)
-    return "end", result.status
+    left = [run for run, finished in zip(runs, there, strict=True) if not finished]
+    together = runs if (snapshot_folder(runs, options) / MARK).is_file() else left
+    for run, result in zip(together, measure(together, options, device, connection, ending), strict=True):
+        if run in left:
+            store.write(result, options.results / run.folder)
+    if any(store.finished(options.results / run.folder) for run in left):
+        (snapshot_folder(together, options) / SNAPSHOT).unlink(missing_ok=True)
+        if together[0].stacked:
+            shutil.rmtree(snapshot_folder(together, options))
+    for run in left:
+        if (folder := options.results / run.folder) != first:
+            shutil.copy(first / "log.txt", folder / "log.txt")
+    return there
 
 
 def measure(
-    run: Run,
+    runs: Sequence[Run],
     options: Options,
     device: int,
-    folder: Path,
     connection: Connection | None = None,
     ending: Ending | None = None,
-) -> Result:
-    """Executes a Run in this process, from its last snapshot if there is one.
+) -> list[Result]:
+    """Executes a Run, or several as one stack, in this process, from the last snapshot if there is one.
 
     Whatever goes wrong becomes a failed Result with its reason. Raises Interrupted where the Run is to end early.
     """
-    clock, result, ending = time.perf_counter(), blank(run, options, device), ending or Ending()
-    result.threads = torch.get_num_threads()
-    history = tracking.History(folder / "history.csv")
-    snapshots = Snapshots(folder / SNAPSHOT, options.checkpoint_every, history)
-    _begin(run, options, snapshots)
-    result.attempts = snapshots.about["attempts"]
+    clock, ending = time.perf_counter(), ending or Ending()
+    results = [blank(run, options, device) for run in runs]
+    histories = [tracking.History(options.results / run.folder / "history.csv") for run in runs]
+    snapshots = Snapshots(snapshot_folder(runs, options) / SNAPSHOT, options.checkpoint_every, histories)
+    _begin(runs, options, snapshots)
     ending.training = lambda: snapshots.training
-    store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
-    logged = None
-    if options.wandb != "disabled":
-        facts = tracking.about(run, snapshots.about["wandb"], result.attempts > 1, options.accelerator)
-        renamed = partial(snapshots.about.__setitem__, "wandb")
-        logged = tracking.WandbRun(options.wandb, folder, options.results, facts, renamed)
+    logged = [] if options.wandb == "disabled" else [_logged_run(runs, n, options, snapshots) for n in range(len(runs))]
     try:
-        outcome = train.run(
-            with_checkpoints(run, options.results),
-            run.seed,
-            folder,
-            accelerator=options.accelerator,
-            devices=1 if options.accelerator == "cpu" else [device],
-            loggers=lambda stage, first: [tracking.StageLogger(history, logged, stage, first)],
-            callbacks=[Progress(connection, snapshots.steps)] if connection else [],
-            snapshots=snapshots,
-        )
-        _keep(outcome, result, folder)
-        history.save()
+        for run, outcome, result in zip(
+            runs, _trained(runs, options, device, connection, snapshots, logged), results, strict=True
+        ):
+            _keep(outcome, result, options.results / run.folder)
+        for history in histories:
+            history.save()
     except (Interrupted, SIGTERMException):
         ending.finish()
-        if logged is not None:
-            logged.finish({"status": "interrupted"}, exit_code=STATUS, wait=CLOSING)
+        _close_interrupted(logged)
         raise Interrupted from None
     except Exception as error:  # a Run may fail in any way: its Result says how, the others go on
-        result.status, result.error = "failed", explained(error)
         with suppress(OSError):  # a full disk takes no log either
             traceback.print_exc()
-            history.save()
+        for history, result in zip(histories, results, strict=True):
+            result.status, result.error = "failed", explained(error)
+            with suppress(OSError):
+                history.save()
     ending.finish()
-    _close(logged, result, run, folder, options, connection)
-    result.peak_memory_bytes = peak_memory(options.accelerator)
-    result.total_seconds = time.perf_counter() - clock
-    return result
+    _close(logged, results, runs, options, connection)
+    for result in results:
+        result.attempts = snapshots.about["attempts"]
+        result.peak_memory_bytes = peak_memory(options.accelerator)
+        result.total_seconds = (time.perf_counter() - clock) / len(runs)
+    return results
 
 
-def _begin(run: Run, options: Options, snapshots: Snapshots) -> None:
-    """Loads the snapshot of an earlier attempt, or gives the Run what all its attempts will share."""
+def _begin(runs: Sequence[Run], options: Options, snapshots: Snapshots) -> None:
+    """Loads the snapshot of an earlier attempt, or gives the Runs what all their attempts will share."""
     if options.force:
         snapshots.remove()
     if not snapshots.load():
-        snapshots.about = {"wandb": tracking.identity(run), "attempts": 0}
+        snapshots.about = {"wandb": [tracking.identity(run) for run in runs], "attempts": 0}
     snapshots.about["attempts"] += 1
+    if runs[0].stacked:
+        snapshots.path.parent.mkdir(parents=True, exist_ok=True)
+        store.write_whole(snapshots.path.with_name(MARK), json.dumps([str(run.folder) for run in runs]))
+    for run in runs:
+        store.write_whole(
+            options.results / run.folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False)
+        )
+
+
+def snapshot_folder(runs: Sequence[Run], options: Options) -> Path:
+    """Where the snapshot of a Run, or of a stack of them, lies."""
+    return stack_folder(runs, options.results) if runs[0].stacked else options.results / runs[0].folder
+
+
+def _logged_run(runs: Sequence[Run], number: int, options: Options, snapshots: Snapshots) -> tracking.WandbRun:
+    """The W&B run of a Run, under the id that all its attempts share."""
+    run, ids = runs[number], snapshots.about["wandb"]
+    facts = tracking.about(run, ids[number], snapshots.about["attempts"] > 1, options.accelerator)
+    folder = options.results / run.folder
+    return tracking.WandbRun(options.wandb, folder, options.results, facts, partial(ids.__setitem__, number))
+
+
+def _trained(
+    runs: Sequence[Run],
+    options: Options,
+    device: int,
+    connection: Connection | None,
+    snapshots: Snapshots,
+    logged: Sequence[tracking.WandbRun],
+) -> list[train.Outcome]:
+    """What the Runs measured: one alone, or all as one module."""
+
+    def loggers(number: int, stage: str, first: int) -> list[Logger]:
+        own = logged[number] if logged else None
+        return [tracking.StageLogger(snapshots.histories[number], own, stage, first)]
+
+    where: dict[str, Any] = {
+        "accelerator": options.accelerator,
+        "devices": 1 if options.accelerator == "cpu" else [device],
+        "callbacks": [Progress(connection, snapshots.steps)] if connection else [],
+        "snapshots": snapshots,
+    }
+    made = [
+        (with_checkpoints(run, options.results), run.seed, options.results / run.folder, partial(loggers, number))
+        for number, run in enumerate(runs)
+    ]
+    if runs[0].stacked:
+        return stack.run([stack.Member(*one) for one in made], **where)
+    ((config, seed, folder, own),) = made
+    return [train.run(config, seed, folder, loggers=own, **where)]
+
+
+def _close_interrupted(logged: Sequence[tracking.WandbRun]) -> None:
+    end = time.monotonic() + CLOSING
+    for own in logged:
+        own.close({"status": "interrupted"}, exit_code=STATUS)
+    for own in logged:
+        own.closed(max(0.0, end - time.monotonic()))
 
 
 def _close(
-    logged: tracking.WandbRun | None,
-    result: Result,
-    run: Run,
-    folder: Path,
+    logged: Sequence[tracking.WandbRun],
+    results: Sequence[Result],
+    runs: Sequence[Run],
     options: Options,
     connection: Connection | None,
 ) -> None:
-    """Ends the W&B run with the Result's numbers; the driver learns what went wrong with it."""
-    if logged is None:
-        return
-    logged.do(lambda it: it.config.update({"params": result.params}))
-    if options.wandb == "online" and result.status == "finished":
-        logged.do(lambda it: None if logged.unusable else tracking.log_checkpoint(it, run, result, folder))
-    numbers = {**result.metrics, "status": result.status, "params": result.params, "fit_seconds": result.fit_seconds}
-    logged.finish(numbers, exit_code=0 if result.status == "finished" else 1)
-    if logged.problem:
-        print(logged.problem)
-        if connection is not None:
-            connection.send(("wandb", logged.problem, logged.unusable))
+    """Ends the W&B runs with the Results' numbers; the driver learns what went wrong with them."""
+    for own, result, run in zip(logged, results, runs, strict=False):
+        own.do(partial(_told, own, result, run, options))
+        numbers = {"status": result.status, "params": result.params, "fit_seconds": result.fit_seconds}
+        own.close({**result.metrics, **numbers}, exit_code=0 if result.status == "finished" else 1)
+    for own in logged:
+        own.closed()
+        if own.problem:
+            print(own.problem)
+            if connection is not None:
+                connection.send(("wandb", own.problem, own.unusable))
+
+
+def _told(own: tracking.WandbRun, result: Result, run: Run, options: Options, logged: Any) -> None:
+    logged.config.update({"params": result.params})
+    if options.wandb == "online" and result.status == "finished" and not own.unusable:
+        tracking.log_checkpoint(logged, run, result, options.results / run.folder)
 
 
 def blank(run: Run, options: Options, device: int) -> Result:
@@ -203,13 +270,17 @@ def blank(run: Run, options: Options, device: int) -> Result:
 def _keep(outcome: train.Outcome, result: Result, folder: Path) -> None:
     import numpy as np
 
+    result.metrics, result.params, result.steps = outcome.metrics, outcome.params, outcome.steps
+    result.fit_seconds = outcome.fit_seconds
+    result.steps_per_second = outcome.steps / outcome.fit_seconds if outcome.fit_seconds else 0.0
+    result.stacked = outcome.stacked
+    if outcome.error:
+        result.status, result.error = "failed", outcome.error
+        return
     if outcome.arrays:
         np.savez_compressed(folder / "arrays.npz", **{n: a.numpy() for n, a in outcome.arrays.items()})  # type: ignore[arg-type]
         store.settle(folder / "arrays.npz")
     store.settle(folder / "checkpoint.ckpt")
-    result.metrics, result.params, result.steps = outcome.metrics, outcome.params, outcome.steps
-    result.fit_seconds = outcome.fit_seconds
-    result.steps_per_second = outcome.steps / outcome.fit_seconds if outcome.fit_seconds else 0.0
     result.status = "finished"
 
 
@@ -236,10 +307,14 @@ def explained(error: BaseException) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock; the system gives it back when the process ends, however it ends."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _locked(folders: Sequence[Path]) -> Iterator[None]:
+    """Holds the folders' locks; the system gives them back when the process ends, however it ends.
+
+    They are taken in one order, so that two suites never wait for each other.
+    """
+    with ExitStack() as locks:
+        for folder in sorted(folders):
+            fcntl.flock(locks.enter_context((folder / ".lock").open("w")), fcntl.LOCK_EX)
         yield
 
 

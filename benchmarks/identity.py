@@ -23,14 +23,17 @@ import torch
 
 PROJECT = ("zoo", "datamodules", "benchmarks")
 FRAME = ("benchmarks.train",)
+STACK = (*FRAME, "benchmarks.stack")
 APART = ("zoo._preprocessing",)  # what a loaded model does to raw input, which no training sees
 TELLING = ("citation", "licence")  # what is said of a thing, like its docstring
 
 
-def run_id(config: Mapping[str, Any], seed: int, data_version: str, classes: Iterable[str]) -> str:
+def run_id(
+    config: Mapping[str, Any], seed: int, data_version: str, classes: Iterable[str], frame: Iterable[str] = FRAME
+) -> str:
     """Twelve hex digits: equal for equal results, whatever the order of the configuration's keys."""
     release = ".".join(torch.__version__.split(".")[:2])
-    modules = sorted({path.rpartition(".")[0] for path in classes} | set(FRAME))
+    modules = sorted({path.rpartition(".")[0] for path in classes} | set(frame))
     facts = {"config": config, "seed": seed, "data": data_version, "torch": release, "code": code_digest(modules)}
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

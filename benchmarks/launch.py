@@ -1,4 +1,4 @@
-"""Where Runs execute: worker processes on the local devices, one Run each."""
+"""Where Runs execute: worker processes on the local devices, one Run or one stack of Runs each."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import store
 from benchmarks.ending import LAST, STATUS
 from benchmarks.execute import Options, blank, explained, work
+from benchmarks.grouping import grouped
 from benchmarks.plan import Run
 from benchmarks.store import Result
 
@@ -55,9 +56,9 @@ def _joined(process: ForkServerProcess) -> None:
 
 @dataclass
 class Worker:
-    """A process at work on a Run."""
+    """A process at work on a Run, or on several that train as one stack."""
 
-    run: Run
+    runs: tuple[Run, ...]
     process: ForkServerProcess
     connection: Connection
     devices: list[int]
@@ -65,8 +66,13 @@ class Worker:
 
     @property
     def overdue(self) -> bool:
-        limit = self.run.time_limit
-        return limit is not None and self.began is not None and time.monotonic() - self.began > limit
+        return self.limit is not None and self.began is not None and time.monotonic() - self.began > self.limit
+
+    @property
+    def limit(self) -> float | None:
+        """Seconds: those of all its Runs."""
+        limit = self.runs[0].time_limit
+        return None if limit is None else limit * len(self.runs)
 
 
 class LocalLauncher:
@@ -84,10 +90,11 @@ class LocalLauncher:
 
     def launch(self, runs: Sequence[Run]) -> list[Result]:
         """Executes the Runs, each after those that it needs, and returns their Results in the same order."""
-        waiting = [run for run in runs if not self._cached(run)]
+        unfinished = [run for run in runs if not self._cached(run)]
+        waiting = grouped(unfinished, runs, self.options.results, len(self.free))
         try:
             while waiting or self.workers:
-                waiting = [run for run in waiting if not self._started_or_dropped(run)]
+                waiting = [group for group in waiting if not self._started_or_dropped(group)]
                 self._listen_to_workers()
         finally:
             for worker in self.workers:
@@ -106,8 +113,9 @@ class LocalLauncher:
         self.done[run.folder] = result
         self.listen(run, "cached" if result.cached else "end", result)
 
-    def _started_or_dropped(self, run: Run) -> bool:
-        """Starts a Run if there is room and what it needs is there; drops it if that failed."""
+    def _started_or_dropped(self, runs: tuple[Run, ...]) -> bool:
+        """Starts a Run or a stack if there is room and what it needs is there; drops it if that failed."""
+        run = runs[0]
         needed = [self.done.get(other.folder) for other in run.needs]
         if failed := [result for result in needed if result and result.status != "finished"]:
             how = "failed" if failed[0].status == "failed" else "was not run"
@@ -118,16 +126,19 @@ class LocalLauncher:
         slots = min(places, math.ceil((run.threads or 1) / self.options.threads))
         if None in needed or len(self.free) < slots:
             return False
-        self._start(run, [self.free.pop(0) for _ in range(slots)])
+        self._start(runs, [self.free.pop(0) for _ in range(slots)])
         return True
 
-    def _start(self, run: Run, devices: list[int]) -> None:
+    def _start(self, runs: tuple[Run, ...], devices: list[int]) -> None:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=work, args=(run, self.options, devices[0], theirs), name=str(run.folder))
+        name = str(runs[0].folder)
+        process = self.context.Process(target=work, args=(runs, self.options, devices[0], theirs), name=name)
         process.start()
         theirs.close()
-        self.workers.append(Worker(run, process, ours, devices))
-        self.listen(run, "start", None)
+        self.workers.append(Worker(runs, process, ours, devices))
+        for run in runs:
+            if run.folder not in self.done:
+                self.listen(run, "start", runs)
 
     def _listen_to_workers(self) -> None:
         talking = wait([worker.connection for worker in self.workers], timeout=0.2)
@@ -147,30 +158,36 @@ class LocalLauncher:
         if kind == "begin":
             worker.began = time.monotonic()
         elif kind == "step":
-            self.listen(worker.run, "step", tuple(rest))
+            self.listen(worker.runs[0], "step", tuple(rest))
         elif kind == "wandb":
             problem, unusable = rest
             if not unusable or self.options.wandb == "online":  # the second that could not use it says nothing new
-                self.listen(worker.run, "note", problem)
+                self.listen(worker.runs[0], "note", problem)
             if unusable:  # a server that one Run could not use is not waited for by the next ones
                 self.options = replace(self.options, wandb="offline")
         elif kind == "unwritten":
-            self._leave(worker, self._result(worker.run, "failed", rest[0]))
+            self._leave(worker, [self._result(run, "failed", rest[0]) for run in worker.runs])
         else:
-            self._leave(worker, store.read(self.options.results / worker.run.folder), cached=rest == ["cached"])
+            self._leave(worker, [self._stored(run, cached) for run, cached in zip(worker.runs, rest[0], strict=True)])
 
-    def _leave(self, worker: Worker, result: Result | None, cached: bool = False) -> None:
-        assert result is not None, "a worker reports its end after writing its Result"
+    def _stored(self, run: Run, cached: bool) -> Result:
+        result = store.read(self.options.results / run.folder)
+        assert result is not None, "a worker reports its end after writing its Results"
+        return replace(result, cached=cached)
+
+    def _leave(self, worker: Worker, results: Sequence[Result]) -> None:
         worker.connection.close()
         worker.process.join()
         self.workers.remove(worker)
         self.free = sorted(self.free + worker.devices)
-        self._end(worker.run, replace(result, cached=cached))
+        for run, result in zip(worker.runs, results, strict=True):
+            if run.folder not in self.done:  # else it was finished before, and only made the stack what it was
+                self._end(run, result)
 
     def _stop(self, worker: Worker) -> None:
         worker.process.terminate()
         _joined(worker.process)
-        self._fail(worker, f"time limit of {worker.run.time_limit:g} s reached")
+        self._fail(worker, f"time limit of {worker.limit:g} s reached")
 
     def _died(self, worker: Worker) -> None:
         code = worker.process.exitcode or 0
@@ -184,15 +201,18 @@ class LocalLauncher:
             self._fail(worker, f"the process ended with status {code}; its log.txt may say why")
 
     def _fail(self, worker: Worker, reason: str) -> None:
-        folder = self.options.results / worker.run.folder
-        if not self.options.force and (made := store.finished(folder)):  # it died after its work, or another made it
-            self._leave(worker, made)
-            return
+        self._leave(worker, [self._failed(run, reason) for run in worker.runs])
+
+    def _failed(self, run: Run, reason: str) -> Result:
+        """The Result of a Run whose worker ended: the one that it had made before, or that another made, if any."""
+        folder = self.options.results / run.folder
+        if not self.options.force and (made := store.finished(folder)):
+            return made
         try:
-            store.write(self._result(worker.run, "failed", reason), folder)
+            store.write(self._result(run, "failed", reason), folder)
         except OSError as error:
             reason = f"{reason}; {explained(error)}"
-        self._leave(worker, self._result(worker.run, "failed", reason))
+        return self._result(run, "failed", reason)
 
     def _result(self, run: Run, status: str, error: str) -> Result:
         return replace(blank(run, self.options, 0), status=status, error=error)

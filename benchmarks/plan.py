@@ -13,7 +13,8 @@ from typing import Any
 from benchmarks import documents
 from benchmarks.build import class_at, class_paths
 from benchmarks.check import Checker
-from benchmarks.identity import run_id
+from benchmarks.grouping import stackable
+from benchmarks.identity import FRAME, STACK, run_id
 from benchmarks.problems import BadInput, Problem, close_matches
 from benchmarks.resolve import NotHere, Resolver
 from benchmarks.schema import Benchmark, read_benchmark
@@ -34,6 +35,7 @@ class Run:
     time_limit: float | None = None
     paper: str = ""
     needs: tuple[Run, ...] = ()
+    stacked: bool = False  # trains as a replica in a stack
 
     @property
     def folder(self) -> Path:
@@ -64,9 +66,10 @@ class Plan:
         return list(found.values())
 
 
-def make(benchmarks: Sequence[tuple[Benchmark, bool]]) -> Plan:
+def make(benchmarks: Sequence[tuple[Benchmark, bool]], replicas: bool = True) -> Plan:
     """The plan for benchmarks, each with whether it was named exactly.
 
+    Without replicas every Run trains alone, under ids of their own: the results differ in rounding.
     Raises BadInput with everything that is wrong in any of them. What a benchmark needs and is not here is bad
     input where the benchmark was named exactly; otherwise its Runs are listed as absent.
     """
@@ -76,7 +79,7 @@ def make(benchmarks: Sequence[tuple[Benchmark, bool]]) -> Plan:
         try:
             _check_functions(benchmark)
             require(benchmark.needs)
-            plan.runs += Planner(benchmark).runs()
+            plan.runs += Planner(benchmark, replicas=replicas).runs()
         except BadInput as error:
             problems += error.problems
         except NotHere as error:
@@ -132,6 +135,7 @@ class Planner:
 
     benchmark: Benchmark
     path: tuple[str, ...] = ()
+    replicas: bool = True
 
     def __post_init__(self) -> None:
         self.resolver = Resolver(Checker(self.benchmark.file))
@@ -180,9 +184,10 @@ class Planner:
         needs: tuple[Run, ...],
     ) -> Run:
         benchmark = self.benchmark
-        identity = run_id(config, seed, version, class_paths(config))
+        stacked = self.replicas and stackable(config)
+        identity = run_id(config, seed, version, class_paths(config), STACK if stacked else FRAME)
         rest = (benchmark.threads, benchmark.time_limit, str(benchmark.paper.get("key", "")))
-        return Run(identity, benchmark.name, label, seed, point, config, *rest, needs)
+        return Run(identity, benchmark.name, label, seed, point, config, *rest, needs, stacked)
 
     def _references(self, label: str, settings: dict[str, Any], seed: int) -> tuple[dict[str, Any], tuple[Run, ...]]:
         """The settings with every `{from: …}` argument described, and the Runs that make them."""
@@ -218,7 +223,7 @@ class Planner:
             other = read_benchmark(name, files[name], documents.read(files[name]), {})
         if target not in other.models:
             raise refuse(f"{name} has no model {target!r}", close_matches(target, list(other.models)))
-        planner = Planner(other, path)
+        planner = Planner(other, path, self.replicas)
         runs = planner.label(target, (other.seeds[0] if other.deterministic else seed,))
         planner.resolver.checker.done()
         if len(runs) != 1:

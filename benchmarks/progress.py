@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +19,9 @@ from benchmarks.tables import duration
 
 @dataclass
 class Running:
-    """A Run at work: since when, and how many of its steps are done."""
+    """A Run or a stack of Runs at work: since when, and how many of its steps are done."""
 
-    run: Run
+    runs: Sequence[Run]
     since: float = field(default_factory=time.monotonic)
     step: float = 0
     steps: float = 0
@@ -33,7 +33,7 @@ class Running:
     @property
     def cells(self) -> tuple[str, str, str, str]:
         """Name, share done, rate, time left."""
-        name = f"{self.run.benchmark}/{self.run.model} seed {self.run.seed}"
+        name = named(self.runs[0]) + (f" and {more} stacked" if (more := len(self.runs) - 1) else "")
         if not self.step or not self.steps:
             return name, "starting", "", ""
         rate = self.step / self.elapsed
@@ -47,6 +47,7 @@ class View:
         self.console = console
         self.counts = {"queued": total, "running": 0, "cached": 0, "finished": 0, "failed": 0, "not run": 0}
         self.running: dict[Any, Running] = {}
+        self.begun: set[Any] = set()
         self.notes: list[str] = []  # what was said once and is not to be said again
 
     @contextmanager
@@ -69,15 +70,17 @@ class View:
         """Takes what the launcher tells."""
         if kind == "start":
             self._move("queued", "running")
-            self.running[run.folder] = Running(run)
+            self.begun.add(run.folder)
+            if run == value[0]:
+                self.running[run.folder] = Running(value)
         elif kind == "step" and run.folder in self.running:
             self.running[run.folder].step, self.running[run.folder].steps = value
         elif kind == "note" and value not in self.notes:
             self.notes.append(value)
             self.console.print(f"warning: {value}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif kind in ("cached", "end"):
-            before = "running" if self.running.pop(run.folder, None) else "queued"
-            self._move(before, "cached" if value.cached else value.status)
+            self.running.pop(run.folder, None)
+            self._move("running" if run.folder in self.begun else "queued", "cached" if value.cached else value.status)
             self._say(run, value)
 
     def _move(self, before: str, after: str) -> None:
@@ -88,7 +91,12 @@ class View:
         if result.cached:  # counted, and not worth a line each
             return
         done = sum(self.counts[state] for state in ("cached", "finished", "failed", "not run"))
-        name = f"{run.benchmark}/{run.model} seed {run.seed}"
         why = f": {result.error}" if result.error else ""
-        line = f"[{done}/{sum(self.counts.values())}] {name} {result.status} in {duration(result.total_seconds)}{why}"
+        seconds = duration(result.total_seconds) + (f", {result.stacked} stacked" if result.stacked > 1 else "")
+        line = f"[{done}/{sum(self.counts.values())}] {named(run)} {result.status} in {seconds}{why}"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def named(run: Run) -> str:
+    """A Run as it is called on the terminal."""
+    return f"{run.benchmark}/{run.model} seed {run.seed}"

@@ -14,6 +14,7 @@ from benchmarks.build import build
 from benchmarks.check import Checker
 from datamodules import DataMissing, Spec
 from zoo._module import ZooModule
+from zoo._stackable import refusal
 
 #: Trainer arguments that the harness sets itself.
 HARNESS = (
@@ -146,6 +147,11 @@ class Resolver:
                 f"{type(model).__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
             )
             self.checker.add(entry, message)
+            return False
+        if type(model).vectorizes and (reason := refusal(model, batch)):
+            self.checker.add(
+                entry, f"{type(model).__name__} declares vectorizes, but {reason}: without it, seeds train alone"
+            )
             return False
         return True
 

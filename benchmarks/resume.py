@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,10 @@ class Snapshots(pl.Callback):
     callback, so that between two of its hooks everything that belongs to a batch is done.
     """
 
-    def __init__(self, path: Path, every: float, history: History, about: dict[str, Any] | None = None) -> None:
-        self.path, self.every, self.history = path, every, history
+    def __init__(
+        self, path: Path, every: float, histories: Sequence[History], about: dict[str, Any] | None = None
+    ) -> None:
+        self.path, self.every, self.histories = path, every, histories
         self.about = about or {}  # plain facts that every attempt at the Run shares
         self.training = False
         self.stage = 0
@@ -53,7 +55,8 @@ class Snapshots(pl.Callback):
         try:
             saved = torch.load(self.path, map_location="cpu", weights_only=True)[KEY]
             self.about, self.stage = saved["about"], saved["stage"]
-            self.history.rows = {(stage, step): row for stage, step, row in saved["history"]}
+            for history, rows in zip(self.histories, saved["histories"], strict=True):
+                history.rows = {(stage, step): row for stage, step, row in rows}
         except Exception as error:  # unpickling a damaged file may raise anything
             print(f"{self.path} cannot be read ({type(error).__name__}: {error}): the Run starts from its beginning")
             return False
@@ -152,7 +155,7 @@ class Snapshots(pl.Callback):
             "about": self.about,
             "model": self.model.state_dict(),
             "outcome": vars(self.outcome) | {"fit_seconds": spent},
-            "history": [[stage, step, row] for (stage, step), row in self.history.rows.items()],
+            "histories": [[[*at, row] for at, row in history.rows.items()] for history in self.histories],
             "records": pl_module.recorded if isinstance(pl_module, ZooModule) else {},
             "metrics": {name: value.detach().clone() for name, value in trainer.callback_metrics.items()},
             "sums": EpochSums.of(trainer) if at else {},

@@ -135,7 +135,7 @@ def execute(options: argparse.Namespace) -> int:
     with console.status("loading torch and checking the configurations …"):
         from benchmarks import plan
 
-        planned = plan.make(benchmarks)
+        planned = plan.make(benchmarks, replicas=not options.no_replicas)
         root, place = _results_folder(options), _places(options)
     if options.dry_run:
         return _show_plan(planned, root, options, console)

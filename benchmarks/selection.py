@@ -16,6 +16,8 @@ class BestWeights(pl.Callback):
     improvement replaces the weights. Raises ValueError when the metric is not logged.
     """
 
+    per_replica = True
+
     def __init__(self, monitor: str, mode: str = "min") -> None:
         self.monitor = monitor
         self.sign = 1.0 if mode == "min" else -1.0

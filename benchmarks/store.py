@@ -24,7 +24,8 @@ class Result:
 
     The metrics `test/…` are those of the saved weights; `train/…` and `val/…` are of the last epoch, also where the
     weights of another one were selected. A Run that was interrupted and went on counts its attempts; `fit_seconds`
-    spans all that its result rests on, `total_seconds` and the peak of memory are of the last attempt.
+    spans all that its result rests on, `total_seconds` and the peak of memory are of the last attempt. `stacked` Runs
+    trained as one module: each one's seconds are the stack's divided by their number.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Result:
     status: str = "failed"
     error: str = ""
     attempts: int = 1
+    stacked: int = 1
     params: int = 0
     steps: int = 0
     fit_seconds: float = 0.0

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger
@@ -31,16 +32,26 @@ PROJECT = "paperzoo"
 INIT_TIMEOUT = float(os.environ.get("WANDB_INIT_TIMEOUT") or 20)  # seconds; W&B's own 90 are long for a suite
 FINISH_TIMEOUT = float(os.environ.get("WANDB_FINISH_TIMEOUT") or 30)
 
+STARTING = Lock()  # W&B takes its folders from the process's environment, and asks on its terminal
+
 
 class History:
     """Rows of metrics by step in memory, written as one CSV file with a column a metric."""
 
+    EVERY = 5.0  # seconds between two writings on the way
+
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.due = 0.0
         self.rows: dict[tuple[str, int], dict[str, float]] = {}
 
     def add(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
         self.rows.setdefault((stage, step), {}).update(metrics)
+
+    def save_if_due(self) -> None:
+        if time.monotonic() >= self.due:
+            self.save()
+            self.due = time.monotonic() + self.EVERY
 
     def save(self) -> None:
         columns = dict.fromkeys(name for row in self.rows.values() for name in row)
@@ -70,13 +81,19 @@ class WandbRun:
         self.run = self.thread.submit(self._start, mode, folder, results, about)
 
     def _start(self, mode: str, folder: Path, results: Path, about: Mapping[str, Any]) -> Any:
+        with STARTING:
+            return self._started(mode, folder, results, about)
+
+    def _started(self, mode: str, folder: Path, results: Path, about: Mapping[str, Any]) -> Any:
         import wandb
 
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
             os.environ[name] = str(folder / "wandb")
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         (folder / "wandb").mkdir(parents=True, exist_ok=True)
-        settings = wandb.Settings(console="off", silent=True, init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT)
+        settings = wandb.Settings(
+            console="off", silent=True, init_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT, reinit="create_new"
+        )
         start: Any = partial(wandb.init, project=PROJECT, dir=str(folder), settings=settings)
         unusable = (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError)
         before = set((folder / "wandb").glob("run-*"))  # of an earlier attempt: not to be touched
@@ -106,8 +123,13 @@ class WandbRun:
 
     def finish(self, summary: Mapping[str, Any], exit_code: int, wait: float | None = None) -> None:
         """Closes the run when everything is on disk; what takes longer than `wait` is left alone."""
+        self.close(summary, exit_code)
+        self.closed(wait)
 
-        def close(run: Any) -> None:
+    def close(self, summary: Mapping[str, Any], exit_code: int) -> None:
+        """Begins to close the run; `closed` waits for it, so that several may close at once."""
+
+        def ended(run: Any) -> None:
             run.summary.update(summary)
             began = time.monotonic()
             run.finish(exit_code=exit_code)
@@ -116,9 +138,13 @@ class WandbRun:
                 told = "W&B takes no data: all is on disk, and `wandb sync --include-online` uploads it"
                 self.problem = self.problem or told
 
-        with suppress(TimeoutError):
-            self.thread.submit(self._done, close).result(wait)
+        self.ending = self.thread.submit(self._done, ended)
         self.thread.shutdown(wait=False)
+
+    def closed(self, wait: float | None = None) -> None:
+        """Waits until the run is closed, or for so many seconds."""
+        with suppress(TimeoutError):
+            self.ending.result(wait)
 
 
 class StageLogger(Logger):
@@ -149,7 +175,7 @@ class StageLogger(Logger):
             self.run.do(lambda run: run.log(row))
 
     def save(self) -> None:
-        self.history.save()
+        self.history.save_if_due()
 
 
 @contextmanager

@@ -37,6 +37,8 @@ class Outcome:
     params: int = 0
     steps: int = 0
     fit_seconds: float = 0.0
+    stacked: int = 1  # models that were trained together; the seconds are one's share
+    error: str = ""  # why there is nothing else, of a replica whose stack went on without it
 
 
 def assemble(config: Mapping[str, Any], seed: int) -> tuple[ZooModule, pl.LightningDataModule]:
@@ -88,39 +90,55 @@ def run(
     model, data = assemble(config, seed)
     outcome = Outcome()
     first = snapshots.begin(model, outcome) if snapshots else 0
-    watching = [*([snapshots] if snapshots else []), *callbacks]
-    place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder, "callbacks": watching}
+    always = [*([snapshots] if snapshots else []), *callbacks]
+    place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder}
     trainer = None
     stages = (model.stages() or (Stage("", model),)) if config["fit"] else ()
     for number, stage in list(enumerate(stages))[first:]:
         entry = snapshots.enter(number) if snapshots else {}
-        trainer = _fit(config, stage, data, outcome, loggers, place, entry)
+        watching = [*always, *watchers(config)]
+        trainer = fit(config, stage, data, outcome, loggers, place, watching, entry)
         if stage.module is not model and isinstance(stage.module, ZooModule):
             outcome.arrays |= {f"{stage.name}/{name}": array for name, array in stage.module.recorded.items()}
     if trainer is None or model.stages():
-        trainer = _trainer(config, {}, place, loggers("", outcome.steps), model)
+        trainer = make_trainer(config, {}, place, loggers("", outcome.steps), model, [*always, *watchers(config)])
+    evaluate(trainer, model, data, outcome, folder)
+    return outcome
+
+
+def evaluate(
+    trainer: pl.Trainer, model: ZooModule, data: pl.LightningDataModule, outcome: Outcome, folder: Path
+) -> None:
+    """Adds what a fitted model's test measures to its outcome, and saves `checkpoint.ckpt`."""
     trainer.test(model, datamodule=data, verbose=False)
     outcome.metrics |= _finite(trainer.callback_metrics)
     outcome.arrays |= model.recorded
     outcome.params = sum(p.numel() for p in model.parameters())
     _save(trainer, model, folder / "checkpoint.ckpt")
-    return outcome
 
 
-def _fit(
+def watchers(config: Mapping[str, Any]) -> list[pl.Callback]:
+    """The callbacks that a configuration asks for, with those that it needs."""
+    asked = [FiniteLoss(), *map(build, config["callbacks"])]
+    return [*asked, BestWeights(**config["select"])] if "select" in config else asked
+
+
+def fit(
     config: Mapping[str, Any],
     stage: Stage,
     data: pl.LightningDataModule,
     outcome: Outcome,
     loggers: Loggers,
     place: Mapping[str, Any],
+    callbacks: Sequence[pl.Callback],
     entry: Mapping[str, Any],
 ) -> pl.Trainer:
+    """Fits a stage, and adds what that measures to the outcome."""
     view = stage.data(data)
     spec = getattr(view, "spec", None)
     unvalidated = {"limit_val_batches": 0} if spec and not spec.sizes.get("val") else {}
     changes = {**stage.trainer, **unvalidated}
-    trainer = _trainer(config, changes, place, loggers(stage.name, outcome.steps), stage.module)
+    trainer = make_trainer(config, changes, place, loggers(stage.name, outcome.steps), stage.module, callbacks)
     start = time.perf_counter()
     trainer.fit(stage.module, datamodule=view, **entry)
     if trainer.strategy.root_device.type == "cuda":
@@ -132,21 +150,20 @@ def _fit(
     return trainer
 
 
-def _trainer(
+def make_trainer(
     config: Mapping[str, Any],
     changes: Mapping[str, Any],
     place: Mapping[str, Any],
     loggers: Sequence[Logger],
     module: pl.LightningModule,
+    callbacks: Sequence[pl.Callback],
 ) -> pl.Trainer:
-    callbacks = [*place["callbacks"], FiniteLoss(), *map(build, config["callbacks"])]
-    if "select" in config:
-        callbacks.append(BestWeights(**config["select"]))
+    """The trainer of a configuration, with a stage's changes, at its place, in the harness's quiet way."""
     return pl.Trainer(
         **{**config["trainer"], **changes},
-        **{k: v for k, v in place.items() if k != "callbacks"},
+        **place,
         logger=list(loggers) or False,
-        callbacks=callbacks,
+        callbacks=list(callbacks),
         inference_mode=getattr(module, "inference_mode", True),
         enable_progress_bar=False,
         enable_model_summary=False,

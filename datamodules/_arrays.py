@@ -15,6 +15,7 @@ from torch import Tensor
 from datamodules._spec import Spec
 
 SPLITS = ("train", "val", "test")
+BLOCK = 16_384  # samples that a stream draws at once, at most
 
 
 def generator(
@@ -132,10 +133,14 @@ class ArrayDataModule(BatchDataModule):
     `transform`.
     """
 
+    #: The arrays depend on the seed; where they do not, seeds that train together share one copy.
+    seeded: ClassVar[bool] = True
+
     def __init__(self, batch_size: int, seed: int, drop_last: bool = False) -> None:
         super().__init__(batch_size, seed)
         self.drop_last = drop_last
         self._placed: dict[str, tuple[Tensor, ...]] = {}
+        self._order: tuple[int, Tensor] | None = None
 
     def load(self, split: str) -> tuple[Tensor, ...]:
         """The tensors of a split on the host, samples along the first axis, in the order of `spec.batch`."""
@@ -158,25 +163,36 @@ class ArrayDataModule(BatchDataModule):
     def loader(self, split: str) -> BatchLoader:
         return self._shuffled() if split == "train" else self._in_order(split)
 
+    @property
+    def share(self) -> int:
+        """The training samples of one rank: every rank takes as many steps, and what is left over waits an epoch."""
+        return len(self.tensors("train")[0]) // self.rank_and_world[1]
+
+    @property
+    def length(self) -> int:
+        """The training batches of an epoch."""
+        return self.share // self.batch_size if self.drop_last else math.ceil(self.share / self.batch_size)
+
+    def order(self, epoch: int) -> Tensor:
+        """The training samples of an epoch in the order in which this rank takes them, as indices on the device."""
+        if self._order is None or self._order[0] != epoch or self._order[1].device != self.device:
+            rank, world = self.rank_and_world
+            shuffled = torch.randperm(len(self.tensors("train")[0]), generator=generator(self.seed, "train", epoch))
+            self._order = epoch, shuffled[rank : self.share * world : world].to(self.device)
+        return self._order[1]
+
     def _shuffled(self) -> BatchLoader:
-        arrays, device = self.tensors("train"), self.device
+        arrays, size = self.tensors("train"), self.batch_size
         rank, world = self.rank_and_world
-        share = len(arrays[0]) // world  # every rank takes as many steps: what is left over waits an epoch
-        length = share // self.batch_size if self.drop_last else math.ceil(share / self.batch_size)
-        order: dict[int, Tensor] = {}
 
         def batch(epoch: int, position: int) -> tuple[Tensor, ...]:
-            if epoch not in order:
-                order.clear()
-                shuffled = torch.randperm(len(arrays[0]), generator=generator(self.seed, "train", epoch))
-                order[epoch] = shuffled[rank : share * world : world].to(device)
-            chosen = order[epoch][position * self.batch_size : (position + 1) * self.batch_size]
+            chosen = self.order(epoch)[position * size : (position + 1) * size]
             picked = tuple(array[chosen] for array in arrays)
             if type(self).transform is ArrayDataModule.transform:
                 return picked
             return self.transform(picked, generator(self.seed, "train", epoch, 1 + position * world + rank))
 
-        return BatchLoader(batch, length)
+        return BatchLoader(batch, self.length)
 
     def _in_order(self, split: str) -> BatchLoader:
         rank, world = self.rank_and_world
@@ -208,18 +224,38 @@ class StreamDataModule(BatchDataModule):
         """The fixed samples of a held-out split on the host, the first tensor before preprocessing."""
         return self.sample(self.spec.sizes[split], generator(self.seed, split, 0))
 
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """How many training batches are drawn at once, and how many such blocks an epoch of all ranks has."""
+        batches = self.spec.sizes["train"] * self.rank_and_world[1]
+        blocks = math.ceil(batches / max(1, min(64, BLOCK // self.batch_size)))
+        return math.ceil(batches / blocks), blocks
+
+    def block(self, epoch: int, number: int) -> tuple[Tensor, ...]:
+        """The samples of a block of training batches, on the device: one draw costs as much as one batch's would."""
+        return self.sample(self.blocks[0] * self.batch_size, generator(self.seed, "train", epoch, number, self.device))
+
     def loader(self, split: str) -> BatchLoader:
-        rank, world = self.rank_and_world
         if split == "train":
-
-            def fresh(epoch: int, position: int) -> tuple[Tensor, ...]:
-                key = generator(self.seed, "train", epoch, position * world + rank, self.device)
-                return self.sample(self.batch_size, key)
-
-            return BatchLoader(fresh, self.spec.sizes["train"])
+            return self.streaming(self.block)
+        rank, world = self.rank_and_world
         held, size = tuple(t[rank::world] for t in self.held_out(split)), self.eval_batch_size
 
         def fixed(_epoch: int, position: int) -> tuple[Tensor, ...]:
             return tuple(t[position * size : (position + 1) * size] for t in held)
 
         return BatchLoader(fixed, math.ceil(len(held[0]) / size))
+
+    def streaming(self, block: Callable[[int, int], tuple[Tensor, ...]], axis: int = 0) -> BatchLoader:
+        """The training batches, cut along an axis from blocks that are drawn when they are needed."""
+        (rank, world), (per_block, _), size = self.rank_and_world, self.blocks, self.batch_size
+        drawn: dict[tuple[int, int], tuple[Tensor, ...]] = {}
+
+        def fresh(epoch: int, position: int) -> tuple[Tensor, ...]:
+            number, place = divmod(position * world + rank, per_block)
+            if (epoch, number) not in drawn:
+                drawn.clear()
+                drawn[epoch, number] = block(epoch, number)
+            return tuple(t.narrow(axis, place * size, size) for t in drawn[epoch, number])
+
+        return BatchLoader(fresh, self.spec.sizes["train"])

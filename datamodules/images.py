@@ -29,6 +29,7 @@ class Digits(ArrayDataModule):
     Repository, 1998.
     """
 
+    seeded = False
     libraries = ("sklearn.datasets",)
     citation = """\
 @misc{alpaydin1998digits,
@@ -72,6 +73,7 @@ class Digits(ArrayDataModule):
 class _Idx(ArrayDataModule):
     """A data set of 60,000 + 10,000 grey 28×28 images in MNIST's file format, as torchvision reads it."""
 
+    seeded = False
     libraries = ("torchvision.datasets",)
     downloads = True
     source: ClassVar[str]

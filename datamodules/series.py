@@ -77,6 +77,7 @@ class UCR(ArrayDataModule):
     DataMissing where the download fails.
     """
 
+    seeded = False
     libraries = ("aeon.datasets",)
 
     def __init__(self, name: str = "GunPoint", batch_size: int = 16, seed: int = 0, drop_last: bool = False) -> None:

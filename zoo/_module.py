@@ -27,6 +27,8 @@ class ZooModule(pl.LightningModule):
 
     #: All seeds may train as one stacked module: `step` is pure (no logging, recording or random numbers in it).
     vectorizes: ClassVar[bool] = False
+    #: Hyper-parameters that choose initial values and nothing else: Runs that differ in them train in one stack.
+    initial: ClassVar[tuple[str, ...]] = ()
     #: False where `forward` needs gradients at test time.
     inference_mode: ClassVar[bool] = True
     #: Hyper-parameters of a small instance for the contract tests, merged over a benchmark's.
@@ -39,6 +41,13 @@ class ZooModule(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self._records: dict[str, list[Tensor]] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets what Lightning sets forty times a step directly: by way of nn.Module that takes a tenth of the step."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         """Scalars of a batch; `loss` is what training minimises."""

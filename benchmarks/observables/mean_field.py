@@ -24,6 +24,8 @@ class OddTargetDynamics(pl.Callback):
         test/excess_loss   test loss less that of the best linear predictor on the same test set
     """
 
+    per_replica = True
+
     def __init__(self, every: int = 10, window: tuple[int, int] = (2100, 2700)) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")

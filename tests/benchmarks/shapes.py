@@ -37,8 +37,6 @@ class Line(ArrayDataModule):
 class Linear(ZooModule):
     """Supervised: least squares by gradient descent, with dropout so that random states matter."""
 
-    vectorizes = True
-
     def __init__(self, in_features: int, lr: float = 0.1, dropout: float = 0.0) -> None:
         super().__init__()
         if lr <= 0:

@@ -85,7 +85,7 @@ def execute(config: dict[str, Any], folder: Path, callbacks: Any = (), every: fl
     """What a Run leaves: its outcome, its checkpoint and its history; from a snapshot where there is one."""
     folder.mkdir(exist_ok=True)
     history = tracking.History(folder / "history.csv")
-    snapshots = Snapshots(folder / "resume.ckpt", every, history, {"attempts": 0})
+    snapshots = Snapshots(folder / "resume.ckpt", every, [history], {"attempts": 0})
     snapshots.load()
     outcome = train.run(
         config,

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import documents, execute, plan
 from benchmarks.build import build, class_at
+from benchmarks.grouping import stackable
 from benchmarks.schema import Benchmark
 from benchmarks.store import Result
 from tests.contract.entries import Entry, benchmarks, entries
@@ -73,9 +74,9 @@ def _two_steps(entry: Entry, folder: Path) -> Result:
         "limit_test_batches": 1,
     }
     config = entry.config | {"trainer": {**entry.config["trainer"], **limits}}
-    run = plan.Run("two-steps", entry.benchmark.name, entry.label, 0, {}, config)
+    run = plan.Run("two-steps", entry.benchmark.name, entry.label, 0, {}, config, stacked=stackable(config))
     (folder / run.folder).mkdir(parents=True)
-    return execute.measure(run, execute.Options(folder, "disabled"), 0, folder / run.folder)
+    return execute.measure([run], execute.Options(folder, "disabled"), 0)[0]
 
 
 def test_needs_say_whether_a_download_is_needed(benchmark: Benchmark) -> None:

@@ -28,6 +28,7 @@ class TwoLayerReLU(ZooModule):
     """
 
     vectorizes = True
+    initial = ("pairing",)
     tiny = {"width": 8}
 
     def __init__(self, in_features: int, width: int = 1024, lr: float = 1e-2, pairing: str = "none") -> None:
@@ -53,7 +54,7 @@ class TwoLayerReLU(ZooModule):
         self.a = nn.Parameter(a)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x @ self.w.T) @ self.a / self.a.shape[0]
+        return torch.linalg.vecdot(torch.relu(x @ self.w.T), self.a) / self.a.shape[0]
 
     def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         x, y = batch

@@ -1,0 +1,162 @@
+"""Callbacks for a stack of replicas: each watches its own replica, as if that were a model trained alone."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from itertools import count
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from zoo._replicas import Replicas
+
+#: What a callback may do in a stack: look at its replica between the batches, epochs and validations.
+HOOKS = tuple(
+    f"on_{moment}"
+    for moment in (
+        *("fit_start", "fit_end", "train_start", "train_end", "train_epoch_start", "train_epoch_end"),
+        *("train_batch_start", "train_batch_end", "validation_start", "validation_end"),
+        *("validation_epoch_start", "validation_epoch_end"),
+    )
+)
+ELSEWHERE = ("on_test", "on_predict", "on_sanity")  # called by the trainer that has one replica alone, or never
+
+
+def watches(callback: type) -> bool:
+    """Whether a callback says that it only looks at one model (`per_replica = True`), and needs no other hook."""
+    needed = [
+        name
+        for name in dir(pl.Callback)
+        if name.startswith(("on_", "setup", "teardown"))
+        and not name.startswith(ELSEWHERE)
+        and getattr(callback, name) is not getattr(pl.Callback, name)
+    ]
+    return getattr(callback, "per_replica", False) and set(needed) <= set(HOOKS)
+
+
+class OneOf:
+    """The trainer as one replica's callbacks see it: with its data and its metrics."""
+
+    def __init__(self, trainer: pl.Trainer, number: int, model: pl.LightningModule, data: pl.LightningDataModule):
+        self._trainer, self._prefix = trainer, f"{number}/"
+        self.lightning_module, self.datamodule = model, data
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        metrics, prefix = self._trainer.callback_metrics, self._prefix
+        return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trainer, name)
+
+
+class PerReplica(pl.Callback):
+    """Calls each replica's callbacks with that replica, its data, its batch and its loss.
+
+    A replica whose loss is not finite, or one of whose callbacks raises, is halted with the reason; the training ends
+    early when all are. Losses are looked at every `every` steps: only then the host waits for the device.
+    """
+
+    def __init__(
+        self, watching: Sequence[Sequence[pl.Callback]], data: Sequence[pl.LightningDataModule], every: int = 50
+    ) -> None:
+        self.watching, self.data, self.every = watching, data, every
+        self.views: list[OneOf] = []
+        self.calls = {hook: [[c for c in own if _overrides(c, hook)] for own in watching] for hook in HOOKS}
+        for hook in HOOKS:
+            if any(self.calls[hook]) and hook not in vars(PerReplica):
+                setattr(self, hook, partial(self._each, hook))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        pl_module.tie()  # before the callbacks: Lightning calls the module after them
+        self._each("on_fit_start", trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+        if any(self.calls["on_train_batch_end"]):
+            self._each("on_train_batch_end", trainer, pl_module, *args)
+        if trainer.global_step % self.every == 0:
+            self._look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        pl_module.log_epoch("train")  # before the callbacks: Lightning calls the module after them
+        self._each("on_train_epoch_end", trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._look(trainer, pl_module)
+        self._each("on_train_end", trainer, pl_module)
+
+    def _each(self, hook: str, trainer: pl.Trainer, stack: Replicas, *args: Any) -> None:
+        self.views = self.views or [OneOf(trainer, *one) for one in zip(count(), stack.models, self.data, strict=False)]
+        for number, own in enumerate(self.calls[hook]):
+            if own and number not in stack.halted:
+                try:
+                    for callback in own:
+                        call: Any = getattr(callback, hook)
+                        call(self.views[number], stack.models[number], *_part(args, number, stack))
+                except Exception as error:  # it may raise anything: that ends its replica, and not the others
+                    traceback.print_exc()
+                    stack.halt(number, in_a_line(error))
+
+    def _look(self, trainer: pl.Trainer, stack: Replicas) -> None:
+        for number, loss in enumerate(stack.losses.tolist() if stack.losses is not None else ()):
+            if not math.isfinite(loss):
+                stack.halt(number, f"FloatingPointError: the loss is {loss} at step {trainer.global_step}")
+        trainer.should_stop = trainer.should_stop or len(stack.halted) == len(stack)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"own": [[callback.state_dict() for callback in own] for own in self.watching]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for own, saved in zip(self.watching, state_dict["own"], strict=True):
+            for callback, state in zip(own, saved, strict=True):
+                callback.load_state_dict(state)
+
+
+class Split(Logger):
+    """Sends what is logged as `k/NAME` to the loggers of the k-th replica as NAME."""
+
+    def __init__(self, loggers: Sequence[Sequence[Logger]]) -> None:
+        super().__init__()
+        self.each = loggers
+
+    @property
+    def name(self) -> str:
+        return "replicas"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Each Run's configuration is logged where its loggers are made."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        for number, loggers in enumerate(self.each):
+            own = {name.removeprefix(f"{number}/"): v for name, v in metrics.items() if name.startswith(f"{number}/")}
+            for logger in loggers if own else ():
+                logger.log_metrics({**own, "epoch": metrics["epoch"]}, step)
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's kind and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _overrides(callback: pl.Callback, hook: str) -> bool:
+    return getattr(type(callback), hook) is not getattr(pl.Callback, hook)
+
+
+def _part(args: Sequence[Any], number: int, stack: Replicas) -> list[Any]:
+    """What a hook is given, for one replica: of the outputs its loss, of the batch its rows."""
+    parts: list[Any] = []
+    for value in args:
+        if isinstance(value, dict):
+            parts.append({"loss": stack.losses[number]} if stack.losses is not None else value)
+        else:
+            parts.append(tuple(tensor[number] for tensor in value) if isinstance(value, tuple | list) else value)
+    return parts
