@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 TRIM, MAPPED = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-LARGEST = 32 * 2**20  # what glibc takes as the second
+LARGEST = (2**30, 2**25)  # what a newer and an older glibc take as the second
 
 
 def keep_memory() -> None:
@@ -16,5 +16,5 @@ def keep_memory() -> None:
     megabytes. Does nothing where the C library is not glibc.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(MAPPED, LARGEST)
+        _ = mallopt(MAPPED, LARGEST[0]) or mallopt(MAPPED, LARGEST[1])
         mallopt(TRIM, 2**31 - 1)

@@ -56,18 +56,22 @@ def grouped(runs: Sequence[Run], known: Iterable[Run], results: Path, workers: i
     A stack that was interrupted stays what it was, with its members among the known Runs; others are made of all that
     differ in seeds and initial values alone, and split where a worker would have nothing to do.
     """
-    groups = interrupted(runs, known, results)
-    taken = {run.folder for group in groups for run in group}
+    whole = interrupted(runs, known, results)
+    taken = {run.folder for group in whole for run in group}
     fresh: dict[str, list[Run]] = {}
     for run in runs:
         if run.folder not in taken:
             fresh.setdefault(_shape(run) if run.stacked else str(run.folder), []).append(run)
-    groups += [tuple(some) for same in fresh.values() for some in _parts(same, -(-len(same) // MOST))]
-    while len(groups) < workers and len(largest := max(groups, key=len, default=())) >= 4 and largest[0].stacked:
+    groups = [tuple(some) for same in fresh.values() for some in _parts(same, -(-len(same) // MOST))]
+    while (
+        len(groups) + len(whole) < workers
+        and len(largest := max(groups, key=len, default=())) >= 4
+        and largest[0].stacked
+    ):
         groups.remove(largest)
         groups += [tuple(part) for part in _parts(largest, 2)]
     place = {run.folder: number for number, run in enumerate(runs)}
-    return sorted(groups, key=lambda group: min(place[run.folder] for run in group if run.folder in place))
+    return sorted(whole + groups, key=lambda group: min(place[run.folder] for run in group if run.folder in place))
 
 
 def interrupted(runs: Iterable[Run], known: Iterable[Run], results: Path) -> list[tuple[Run, ...]]:

@@ -120,6 +120,7 @@ class Replicas(ZooModule):
 
     def configure_optimizers(self) -> Any:
         """The first model's, which are those of every model, on the stacked parameters."""
+        self.tie()
         first = self.models[0]
         first.trainer = self.trainer
         made = first.configure_optimizers()

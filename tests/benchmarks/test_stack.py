@@ -1,0 +1,282 @@
+"""A stack of replicas trains each of them as it would have trained alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from benchmarks import resume, stack, tracking, train
+from benchmarks.resume import Snapshots
+from benchmarks.train import Outcome
+from zoo._replicas import Replicas
+
+HERE = "tests.benchmarks.stackable"
+Weights = dict[str, torch.Tensor]
+Left = tuple[Outcome, Weights, dict[Any, Any]]
+
+
+def config(seed: int, **entries: Any) -> dict[str, Any]:
+    """Five batches of eight an epoch."""
+    return {
+        "data": {"class_path": f"{HERE}.Cloud", "init_args": {"seed": seed}},
+        "model": {"class_path": f"{HERE}.Net", "init_args": {"in_features": 2}},
+        "fit": True,
+        "callbacks": [],
+        "trainer": {"max_steps": 23},
+        **entries,
+    }
+
+
+def left(outcome: Outcome, folder: Path, history: tracking.History) -> Left:
+    weights = {} if outcome.error else torch.load(folder / "checkpoint.ckpt", weights_only=True)["state_dict"]
+    return outcome, weights, history.rows
+
+
+def loggers(history: tracking.History) -> train.Loggers:
+    return lambda stage, first: [tracking.StageLogger(history, None, stage, first)]
+
+
+def alone(seed: int, folder: Path, **entries: Any) -> Left:
+    folder.mkdir(parents=True, exist_ok=True)
+    history = tracking.History(folder / "history.csv")
+    return left(train.run(config(seed, **entries), seed, folder, loggers=loggers(history)), folder, history)
+
+
+def stacked(seeds: list[int], folder: Path, watching: Any = (), every: float = 0.0, **entries: Any) -> list[Left]:
+    """What each Run of a stack leaves; from the stack's snapshot where there is one."""
+    histories = [tracking.History(folder / str(seed) / "history.csv") for seed in seeds]
+    members = []
+    for seed, history in zip(seeds, histories, strict=True):
+        (folder / str(seed)).mkdir(parents=True, exist_ok=True)
+        members.append(stack.Member(config(seed, **entries), seed, folder / str(seed), loggers(history)))
+    snapshots = Snapshots(folder / "resume.ckpt", every, histories, {"attempts": 0})
+    snapshots.load()
+    outcomes = stack.run(members, callbacks=watching, snapshots=snapshots)
+    return [left(o, m.folder, h) for o, m, h in zip(outcomes, members, histories, strict=True)]
+
+
+def assert_close(one: Left, other: Left, tolerance: float) -> None:
+    (outcome, weights, rows), (again, weights_again, rows_again) = one, other
+    assert outcome.error == again.error == ""
+    assert (outcome.steps, outcome.params) == (again.steps, again.params)
+    close = {"rel": tolerance, "abs": tolerance}
+    assert again.metrics == pytest.approx(outcome.metrics, **close)
+    assert weights.keys() == weights_again.keys()
+    for name, tensor in weights.items():
+        torch.testing.assert_close(weights_again[name], tensor, rtol=tolerance, atol=tolerance)
+    assert outcome.arrays.keys() == again.arrays.keys()
+    for name, array in outcome.arrays.items():
+        torch.testing.assert_close(again.arrays[name], array, rtol=tolerance, atol=tolerance)
+    assert rows.keys() == rows_again.keys()
+    assert all(rows_again[at] == pytest.approx(row, **close) for at, row in rows.items())
+
+
+def assert_same(one: Left, other: Left) -> None:
+    (outcome, weights, rows), (again, weights_again, rows_again) = one, other
+    assert outcome.metrics == again.metrics
+    assert rows == rows_again
+    assert all(torch.equal(tensor, weights_again[name]) for name, tensor in weights.items())
+    assert all(torch.equal(array, again.arrays[name]) for name, array in outcome.arrays.items())
+
+
+def optimizer(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"optimizer": {"class_path": f"torch.optim.{name}", "init_args": arguments}}
+
+
+DOUBLE = {"trainer": {"max_steps": 200, "precision": "64-true"}}
+CASES: dict[str, dict[str, Any]] = {
+    "own optimiser": DOUBLE,
+    "the same arrays for all": DOUBLE
+    | {"data": {"class_path": "tests.benchmarks.shapes.Line", "init_args": {"size": 44, "batch_size": 8}}},
+    "augmented": DOUBLE | {"data": {"class_path": f"{HERE}.Jittered", "init_args": {"size": 44, "batch_size": 8}}},
+    "tied weights": DOUBLE | {"model": {"class_path": f"{HERE}.Tied", "init_args": {"in_features": 2}}},
+    "clipped by norm": {"trainer": DOUBLE["trainer"] | {"gradient_clip_val": 0.1}},
+    "clipped by value": {
+        "trainer": DOUBLE["trainer"] | {"gradient_clip_val": 0.05, "gradient_clip_algorithm": "value"}
+    },
+    "accumulated": {"trainer": DOUBLE["trainer"] | {"accumulate_grad_batches": 2}},
+    "schedule": DOUBLE
+    | optimizer("Adam", lr=0.01)
+    | {
+        "lr_scheduler": {
+            "class_path": "torch.optim.lr_scheduler.OneCycleLR",
+            "init_args": {"max_lr": 0.1, "total_steps": None},
+        }
+    },
+    "validation within epochs": {"trainer": DOUBLE["trainer"] | {"val_check_interval": 2}},
+    "selected": DOUBLE | {"select": {"monitor": "val/loss", "mode": "min"}},
+    "selected by the training loss": DOUBLE | {"select": {"monitor": "train/distance", "mode": "min"}},
+    "watched": DOUBLE | {"callbacks": [{"class_path": f"{HERE}.Noting", "init_args": {}}]},
+    **{
+        name: DOUBLE | optimizer(name, lr=0.01)
+        for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop", "Rprop", "ASGD")
+    },
+}
+
+
+def entries(name: str, seed: int) -> dict[str, Any]:
+    made = {key: dict(value) if isinstance(value, dict) else value for key, value in CASES[name].items()}
+    if "data" in made:
+        made["data"] = {**made["data"], "init_args": {**made["data"]["init_args"], "seed": seed}}
+    return made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_float64_each_replica_is_the_single_run_to_1e_9(name: str, tmp_path: Path) -> None:
+    """After 200 steps: the rounding of 2e-16 a step may grow, but not by seven orders."""
+    for seed, own in zip((0, 3), stacked_of(name, [0, 3], tmp_path), strict=True):
+        assert_close(alone(seed, tmp_path / f"alone{seed}", **entries(name, seed)), own, 1e-9)
+
+
+def stacked_of(name: str, seeds: list[int], folder: Path) -> list[Left]:
+    """A stack whose members have data entries of their own seeds."""
+    members, histories = [], []
+    for seed in seeds:
+        (folder / str(seed)).mkdir(parents=True)
+        histories.append(tracking.History(folder / str(seed) / "history.csv"))
+        made = config(seed, **entries(name, seed))
+        members.append(stack.Member(made, seed, folder / str(seed), loggers(histories[-1])))
+    return [left(o, m.folder, h) for o, m, h in zip(stack.run(members), members, histories, strict=True)]
+
+
+def test_in_float32_the_gradients_of_a_step_agree_to_1e_5() -> None:
+    """Single precision rounds at 6e-8, and sums of eight samples in another order differ by few units of that."""
+    models, batches = [], []
+    for seed in range(4):
+        model, data = train.assemble(config(seed), seed)
+        models.append(model)
+        batches.append(next(iter(data.train_dataloader())))
+    together = Replicas(models)
+    together.scalars(tuple(map(torch.stack, zip(*batches, strict=True))))["loss"].sum().backward()
+    for number, batch in enumerate(batches):
+        model, _ = train.assemble(config(number), number)
+        model.step(batch)["loss"].backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            gradient = together.stack.get_parameter(name).grad
+            assert gradient is not None
+            torch.testing.assert_close(gradient[number], parameter.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_stacks_of_any_size_agree_to_the_bit(tmp_path: Path) -> None:
+    """A single seed too, which is padded to two."""
+    together = stacked(list(range(32)), tmp_path / "32")
+    for seeds in ([5], [5, 6], [7, 5, 31], list(range(5, 13))):
+        part = stacked(seeds, tmp_path / str(len(seeds)))
+        for seed, own in zip(seeds, part, strict=True):
+            assert_same(together[seed], own)
+
+
+def test_a_replica_that_diverges_is_halted_and_changes_nothing_for_the_others(tmp_path: Path) -> None:
+    poisoned = {"data": {"class_path": f"{HERE}.Cloud", "init_args": {"poisoned": 1}}, "trainer": {"max_steps": 120}}
+
+    def of(seeds: list[int], folder: Path) -> list[Left]:
+        data = poisoned["data"]
+        made = [
+            stack.Member(
+                config(s, trainer=poisoned["trainer"], data={**data, "init_args": {**data["init_args"], "seed": s}}),
+                s,
+                folder,
+            )
+            for s in seeds
+        ]
+        folder.mkdir()
+        kept = []
+        for member in made:
+            (folder / str(member.seed)).mkdir()
+            kept.append(stack.Member(member.config, member.seed, folder / str(member.seed)))
+        empty = tracking.History(folder / "history.csv")
+        return [left(o, m.folder, empty) for o, m in zip(stack.run(kept), kept, strict=True)]
+
+    first, bad, last = of([0, 1, 2], tmp_path / "three")
+    assert bad[0].error == "FloatingPointError: the loss is nan at step 50"
+    assert not (tmp_path / "three" / "1" / "checkpoint.ckpt").exists()
+    for good, expected in zip((first, last), of([0, 2], tmp_path / "two"), strict=True):
+        assert_same(expected, good)
+    (lone,) = of([1], tmp_path / "one")
+    assert lone[0].error == bad[0].error
+    assert lone[0].steps == 50, "nothing goes on when all are halted"
+
+
+def test_a_halted_replica_keeps_its_weights() -> None:
+    models = [train.assemble(config(seed), seed)[0] for seed in range(3)]
+    together = Replicas(models)
+    optimizer = torch.optim.Adam(together.parameters(), lr=0.1)
+    before = [p.detach().clone() for p in together.parameters()]
+    together.halt(1, "for the test")
+    for parameter in together.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    together.optimizer_step(0, 0, optimizer, None)
+    for old, new in zip(before, together.parameters(), strict=True):
+        assert torch.equal(old[1], new[1])
+        assert not torch.isclose(old[[0, 2]], new[[0, 2]]).any()
+
+
+def test_a_callback_that_fails_ends_its_own_replica(tmp_path: Path) -> None:
+    noting = {"callbacks": [{"class_path": f"{HERE}.Noting", "init_args": {"fails_for": 2}}]}
+    first, bad, last = stacked([0, 2, 4], tmp_path / "three", **noting)
+    assert bad[0].error == "RuntimeError: I do not like this seed"
+    for seed, own in ((0, first), (4, last)):
+        assert_close(alone(seed, tmp_path / str(seed), **noting), own, 1e-4)
+
+
+class Interruption(pl.Callback):
+    """Ends the training in its n-th batch (from 1): by SIGTERM, as a scheduler does, or by a crash."""
+
+    def __init__(self, batch: int, how: str) -> None:
+        self.left, self.how = batch, how
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            if self.how == "crash":
+                raise ConnectionError("a crash")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+WATCHED: dict[str, Any] = {
+    "callbacks": [{"class_path": f"{HERE}.Noting", "init_args": {"fails_for": 4}}],
+    "select": {"monitor": "val/loss", "mode": "min"},
+    "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.02}},
+}
+
+
+@pytest.mark.parametrize("batch", [2, 4, 5, 13])
+def test_a_stack_resumes_to_the_bit_after_sigterm(batch: int, tmp_path: Path) -> None:
+    """Within an epoch and at its end, before and after a replica was halted (in step 3)."""
+    expected = stacked([0, 4, 2], tmp_path / "whole", **WATCHED)
+    with pytest.raises(SIGTERMException):
+        stacked([0, 4, 2], tmp_path / "broken", [Interruption(batch, "sigterm")], **WATCHED)
+    again = stacked([0, 4, 2], tmp_path / "broken", **WATCHED)
+    assert [one[0].error for one in again] == ["", "RuntimeError: I do not like this seed", ""]
+    for one, other in zip(expected, again, strict=True):
+        assert_same(one, other)
+
+
+def test_a_stack_resumes_to_the_bit_after_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "COST", 0)
+    expected = stacked([0, 1], tmp_path / "whole", **WATCHED)
+    for batch in (5, 4, 3):
+        with pytest.raises(ConnectionError):
+            stacked([0, 1], tmp_path / "broken", [Interruption(batch, "crash")], every=1e-9, **WATCHED)
+    for one, other in zip(expected, stacked([0, 1], tmp_path / "broken", **WATCHED), strict=True):
+        assert_same(one, other)
+
+
+def test_what_a_replica_left_loads_as_the_model_that_it_is(tmp_path: Path) -> None:
+    from tests.benchmarks.stackable import Net
+
+    for number, (outcome, _, _) in enumerate(stacked([0, 1, 2], tmp_path)):
+        model = Net.load_from_checkpoint(tmp_path / str(number) / "checkpoint.ckpt", weights_only=True)
+        _, data = train.assemble(config(number), number)
+        x, y = data.load("test")  # type: ignore[attr-defined]
+        loss = float(model.step((x, y))["loss"].detach())
+        assert outcome.metrics["test/loss"] == pytest.approx(loss, rel=1e-5)
+        assert outcome.stacked == 3
