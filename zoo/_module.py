@@ -77,8 +77,9 @@ class ZooModule(pl.LightningModule):
     def log_scalars(self, split: str, scalars: dict[str, Tensor], batch_size: int) -> None:
         """Logs scalars as `split/NAME`, averaged over the epoch; nothing is copied to the host here."""
         values = {f"{split}/{name}": value.detach() for name, value in scalars.items()}
-        many = self.trainer.world_size > 1
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=many)
+        ranks = self.trainer.world_size
+        # Lightning takes the mean of the ranks' counts, rounded to a whole number: of such multiples it is exact
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch_size * ranks, sync_dist=ranks > 1)
 
     def record(self, name: str, array: Tensor) -> None:
         """Appends an array to the record of that name: the Result keeps it, stacked over the calls.
