@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from zoo._stages import Stage
 
 if TYPE_CHECKING:
     from benchmarks.resume import Snapshots
+    from benchmarks.together import Together
 
 #: Makes the loggers of a stage from its name and the number of steps before it.
 Loggers = Callable[[str, int], Sequence[Logger]]
@@ -79,32 +80,38 @@ def run(
     loggers: Loggers = lambda stage, first_step: (),
     callbacks: Sequence[pl.Callback] = (),
     snapshots: Snapshots | None = None,
+    together: Together | None = None,
 ) -> Outcome:
     """Fits (unless the configuration says not to), selects, tests and saves `checkpoint.ckpt` in the folder.
 
-    With snapshots, the training goes on from the one that was loaded. Raises FloatingPointError where a loss or a
-    test metric is not finite.
+    With snapshots, the training goes on from the one that was loaded. Together with other processes, each of them
+    makes this call, and rank 0 saves. Raises FloatingPointError where a loss or a test metric is not finite.
     """
     model, data = assemble(config, seed)
     outcome = Outcome()
     first = snapshots.begin(model, outcome) if snapshots else 0
-    watching = [*([snapshots] if snapshots else []), *callbacks]
+    watching = [*([snapshots] if snapshots else []), *(together.callbacks if together else []), *callbacks]
     place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder, "callbacks": watching}
+    place["together"] = together
     trainer = None
     stages = (model.stages() or (Stage("", model),)) if config["fit"] else ()
     for number, stage in list(enumerate(stages))[first:]:
         entry = snapshots.enter(number) if snapshots else {}
         trainer = _fit(config, stage, data, outcome, loggers, place, entry)
         if stage.module is not model and isinstance(stage.module, ZooModule):
-            outcome.arrays |= {f"{stage.name}/{name}": array for name, array in stage.module.recorded.items()}
+            outcome.arrays |= {f"{stage.name}/{name}": array for name, array in _recorded(stage.module, together)}
     if trainer is None or model.stages():
         trainer = _trainer(config, {}, place, loggers("", outcome.steps), model)
     trainer.test(model, datamodule=data, verbose=False)
     outcome.metrics |= _finite(trainer.callback_metrics)
-    outcome.arrays |= model.recorded
+    outcome.arrays |= dict(_recorded(model, together))
     outcome.params = sum(p.numel() for p in model.parameters())
     _save(trainer, model, folder / "checkpoint.ckpt")
     return outcome
+
+
+def _recorded(module: ZooModule, together: Together | None) -> Iterable[tuple[str, Tensor]]:
+    return (together.records(module.recorded) if together else module.recorded).items()
 
 
 def _fit(
@@ -142,9 +149,14 @@ def _trainer(
     callbacks = [*place["callbacks"], FiniteLoss(), *map(build, config["callbacks"])]
     if "select" in config:
         callbacks.append(BestWeights(**config["select"]))
+    settings = {key: value for key, value in config["trainer"].items() if key not in ("devices", "strategy")}
+    many = {"use_distributed_sampler": False}
+    if place["together"]:
+        callbacks.append(place["together"].last)
+        many = place["together"].arguments(config, module)
     return pl.Trainer(
-        **{**config["trainer"], **changes},
-        **{k: v for k, v in place.items() if k != "callbacks"},
+        **{**settings, **changes, **many},
+        **{k: v for k, v in place.items() if k not in ("callbacks", "together")},
         logger=list(loggers) or False,
         callbacks=callbacks,
         inference_mode=getattr(module, "inference_mode", True),
@@ -152,7 +164,6 @@ def _trainer(
         enable_model_summary=False,
         enable_checkpointing=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,
     )
 
 
@@ -168,4 +179,5 @@ def _save(trainer: pl.Trainer, model: ZooModule, path: Path) -> None:
     """Weights and hyper-parameters, whole or not at all."""
     partial_file = path.with_suffix(".partial")
     trainer.save_checkpoint(partial_file, weights_only=True)
-    partial_file.replace(path)
+    if trainer.is_global_zero:
+        partial_file.replace(path)
