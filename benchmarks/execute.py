@@ -25,8 +25,10 @@ from benchmarks import store, tracking, train
 from benchmarks.ending import CLOSING, STATUS, Ending, Interrupted, follow
 from benchmarks.machine import commit, device_name, peak_memory, versions
 from benchmarks.plan import Run
+from benchmarks.ranks import Place
 from benchmarks.resume import Snapshots
 from benchmarks.store import Result
+from benchmarks.together import Together
 
 SNAPSHOT = "resume.ckpt"
 
@@ -67,30 +69,52 @@ class Progress(pl.Callback):
             self.connection.send(("step", self.before + trainer.global_step, self.before + steps))
 
 
-def work(run: Run, options: Options, device: int, connection: Connection) -> None:
-    """The worker's main: makes the Result of a Run, or reuses the one that another suite has made meanwhile."""
+def work(run: Run, options: Options, device: int, connection: Connection, place: Place | None = None) -> None:
+    """The worker's main: makes the Result of a Run, or reuses the one that another suite has made meanwhile.
+
+    With a place it is the first of several ranks: those that join it are started when it says that it begins.
+    """
     folder, ending = options.results / run.folder, Ending()
     try:
         ending.install()
         follow(connection)
-        torch.set_num_threads(run.threads or options.threads)
+        set_threads(run, options, place)
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder), _logged(folder / "log.txt"):
-            connection.send(_made(run, options, device, folder, connection, ending))
+            connection.send(_made(run, options, device, folder, connection, ending, place))
     except Interrupted:
         os._exit(STATUS)  # not by way of what a library may still be waiting for
     except OSError as error:  # a folder that cannot be made, a Result that cannot be written
         connection.send(("unwritten", explained(error)))
 
 
+def set_threads(run: Run, options: Options, place: Place | None) -> None:
+    """Takes the threads that the Run is to have, and the process's place among its ranks."""
+    threads = run.threads or options.threads
+    torch.set_num_threads(threads)
+    if place is not None:
+        place.enter(threads)
+
+
 def _made(
-    run: Run, options: Options, device: int, folder: Path, connection: Connection, ending: Ending
-) -> tuple[str, str]:
-    """Sees to it that the Result is in its folder; the worker's last word says how."""
+    run: Run,
+    options: Options,
+    device: int,
+    folder: Path,
+    connection: Connection,
+    ending: Ending,
+    place: Place | None = None,
+) -> tuple[Any, ...]:
+    """Sees to it that the Result is in its folder; the worker's last word says how.
+
+    Where one of several ranks fails, only those who see all of them know why: the Result is theirs to write.
+    """
     if not options.force and store.finished(folder):
         return "end", "cached"
     connection.send(("begin",))
-    result = measure(run, options, device, folder, connection, ending)
+    result = measure(run, options, device, folder, connection, ending, place)
+    if place is not None and result.status == "failed":
+        return "broke", result, time.monotonic()
     store.write(result, folder)
     if result.status == "finished":
         (folder / SNAPSHOT).unlink(missing_ok=True)
@@ -104,6 +128,7 @@ def measure(
     folder: Path,
     connection: Connection | None = None,
     ending: Ending | None = None,
+    place: Place | None = None,
 ) -> Result:
     """Executes a Run in this process, from its last snapshot if there is one.
 
@@ -115,7 +140,7 @@ def measure(
     snapshots = Snapshots(folder / SNAPSHOT, options.checkpoint_every, history)
     _begin(run, options, snapshots)
     result.attempts = snapshots.about["attempts"]
-    ending.training = lambda: snapshots.training
+    ending.training = lambda: snapshots.training and place is None  # several ranks never stop at the same batch
     store.write_whole(folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False))
     logged = None
     if options.wandb != "disabled":
@@ -128,10 +153,11 @@ def measure(
             run.seed,
             folder,
             accelerator=options.accelerator,
-            devices=1 if options.accelerator == "cpu" else [device],
+            devices=place.devices if place else 1 if options.accelerator == "cpu" else [device],
             loggers=lambda stage, first: [tracking.StageLogger(history, logged, stage, first)],
             callbacks=[Progress(connection, snapshots.steps)] if connection else [],
             snapshots=snapshots,
+            together=Together(place, run.seed) if place else None,
         )
         _keep(outcome, result, folder)
         history.save()
@@ -230,6 +256,8 @@ def explained(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}: free some space, and the same command goes on from the last snapshot"
+    if "parameters that were not used in producing the loss" in str(error):  # DDP's words for it
+        return "some parameters took no part in the loss: set trainer.strategy to ddp_find_unused_parameters_true"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         return f"out of memory: {str(error).partition(chr(10))[0] or type(error).__name__}"
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

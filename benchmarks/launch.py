@@ -1,11 +1,10 @@
-"""Where Runs execute: worker processes on the local devices, one Run each."""
+"""Where Runs execute: worker processes on the local devices, one Run each, or several for a Run of several ranks."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import store
-from benchmarks.ending import LAST, STATUS
+from benchmarks.crew import Crew, death
+from benchmarks.ending import LAST
 from benchmarks.execute import Options, blank, explained, work
 from benchmarks.plan import Run
+from benchmarks.ranks import world_size
 from benchmarks.store import Result
 
 MOST_WORKERS = 16  # a worker takes about half a gigabyte before its data
@@ -55,12 +56,13 @@ def _joined(process: ForkServerProcess) -> None:
 
 @dataclass
 class Worker:
-    """A process at work on a Run."""
+    """A process at work on a Run, and those that share the work with it."""
 
     run: Run
     process: ForkServerProcess
     connection: Connection
     devices: list[int]
+    crew: Crew
     began: float | None = None  # none while it waits for another suite that executes the same Run
 
     @property
@@ -80,7 +82,7 @@ class LocalLauncher:
         self.done: dict[Path, Result] = {}  # by the Run's folder
         self.context = multiprocessing.get_context("forkserver")
         wandb = ["wandb"] if options.wandb != "disabled" else []
-        self.context.set_forkserver_preload(["benchmarks.execute", *wandb, *libraries])
+        self.context.set_forkserver_preload(["benchmarks.execute", "benchmarks.peer", *wandb, *libraries])
 
     def launch(self, runs: Sequence[Run]) -> list[Result]:
         """Executes the Runs, each after those that it needs, and returns their Results in the same order."""
@@ -93,6 +95,7 @@ class LocalLauncher:
             for worker in self.workers:
                 worker.process.terminate()
             for worker in self.workers:
+                worker.crew.end()
                 _joined(worker.process)
         return [self.done[run.folder] for run in runs]
 
@@ -115,7 +118,7 @@ class LocalLauncher:
             self._end(run, self._result(run, "not run", reason))
             return True
         places = len(self.free) + sum(len(worker.devices) for worker in self.workers)
-        slots = min(places, math.ceil((run.threads or 1) / self.options.threads))
+        slots = min(places, world_size(run.config) * math.ceil((run.threads or 1) / self.options.threads))
         if None in needed or len(self.free) < slots:
             return False
         self._start(run, [self.free.pop(0) for _ in range(slots)])
@@ -123,19 +126,24 @@ class LocalLauncher:
 
     def _start(self, run: Run, devices: list[int]) -> None:
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=work, args=(run, self.options, devices[0], theirs), name=str(run.folder))
+        crew = Crew(self.context, run, self.options, devices)
+        args = (run, self.options, devices[0], theirs, crew.place(0))
+        process = self.context.Process(target=work, args=args, name=str(run.folder))
         process.start()
         theirs.close()
-        self.workers.append(Worker(run, process, ours, devices))
+        self.workers.append(Worker(run, process, ours, devices, crew))
         self.listen(run, "start", None)
 
     def _listen_to_workers(self) -> None:
-        talking = wait([worker.connection for worker in self.workers], timeout=0.2)
+        talking = wait([c for w in self.workers for c in (w.connection, *w.crew.connections)], timeout=0.2)
         for worker in list(self.workers):
-            if worker.connection in talking:
+            worker.crew.hear(talking)
+            if worker.crew.fault and not worker.connection.poll():  # what rank 0 has said may be the cause of it
+                self._stop(worker, worker.crew.fault)
+            elif worker.connection in talking:
                 self._hear(worker)
             elif worker.overdue:
-                self._stop(worker)
+                self._stop(worker, f"time limit of {worker.run.time_limit:g} s reached")
 
     def _hear(self, worker: Worker) -> None:
         try:
@@ -146,6 +154,7 @@ class LocalLauncher:
             return
         if kind == "begin":
             worker.began = time.monotonic()
+            worker.crew.begin()
         elif kind == "step":
             self.listen(worker.run, "step", tuple(rest))
         elif kind == "wandb":
@@ -156,43 +165,43 @@ class LocalLauncher:
                 self.options = replace(self.options, wandb="offline")
         elif kind == "unwritten":
             self._leave(worker, self._result(worker.run, "failed", rest[0]))
+        elif kind == "broke":
+            self._fail(worker, worker.crew.why(rest[0].error, rest[1]), rest[0])
         else:
             self._leave(worker, store.read(self.options.results / worker.run.folder), cached=rest == ["cached"])
 
     def _leave(self, worker: Worker, result: Result | None, cached: bool = False) -> None:
         assert result is not None, "a worker reports its end after writing its Result"
+        worker.crew.end(gently=True)
         worker.connection.close()
         worker.process.join()
         self.workers.remove(worker)
         self.free = sorted(self.free + worker.devices)
         self._end(worker.run, replace(result, cached=cached))
 
-    def _stop(self, worker: Worker) -> None:
+    def _stop(self, worker: Worker, reason: str) -> None:
         worker.process.terminate()
+        worker.crew.end()
         _joined(worker.process)
-        self._fail(worker, f"time limit of {worker.run.time_limit:g} s reached")
+        self._fail(worker, reason)
 
     def _died(self, worker: Worker) -> None:
-        code = worker.process.exitcode or 0
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = ": the system may be out of memory" if name == "SIGKILL" else ""
-            self._fail(worker, f"killed by {name}{hint}; the same command goes on from the last snapshot")
-        elif code == STATUS:
-            self._fail(worker, "ended by SIGTERM from outside: the same command goes on from there")
-        else:
-            self._fail(worker, f"the process ended with status {code}; its log.txt may say why")
+        said = death(worker.process.exitcode or 0)
+        self._fail(worker, f"rank 0: {said}" if worker.crew.world > 1 else said)
 
-    def _fail(self, worker: Worker, reason: str) -> None:
+    def _fail(self, worker: Worker, reason: str, measured: Result | None = None) -> None:
         folder = self.options.results / worker.run.folder
+        worker.crew.end()
         if not self.options.force and (made := store.finished(folder)):  # it died after its work, or another made it
             self._leave(worker, made)
             return
+        result = measured or self._result(worker.run, "failed", reason)
+        result.error = reason
         try:
-            store.write(self._result(worker.run, "failed", reason), folder)
+            store.write(result, folder)
         except OSError as error:
-            reason = f"{reason}; {explained(error)}"
-        self._leave(worker, self._result(worker.run, "failed", reason))
+            result.error = f"{reason}; {explained(error)}"
+        self._leave(worker, result)
 
     def _result(self, run: Run, status: str, error: str) -> Result:
         return replace(blank(run, self.options, 0), status=status, error=error)

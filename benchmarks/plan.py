@@ -15,6 +15,7 @@ from benchmarks.build import class_at, class_paths
 from benchmarks.check import Checker
 from benchmarks.identity import run_id
 from benchmarks.problems import BadInput, Problem, close_matches
+from benchmarks.ranks import world_size
 from benchmarks.resolve import NotHere, Resolver
 from benchmarks.schema import Benchmark, read_benchmark
 from benchmarks.store import Result
@@ -180,7 +181,8 @@ class Planner:
         needs: tuple[Run, ...],
     ) -> Run:
         benchmark = self.benchmark
-        identity = run_id(config, seed, version, class_paths(config))
+        shared = [path for path in ("benchmarks.together.Together",) if world_size(config) > 1]
+        identity = run_id(config, seed, version, [*class_paths(config), *shared])
         rest = (benchmark.threads, benchmark.time_limit, str(benchmark.paper.get("key", "")))
         return Run(identity, benchmark.name, label, seed, point, config, *rest, needs)
 

@@ -10,8 +10,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from benchmarks import ranks
 from benchmarks.build import build
 from benchmarks.check import Checker
+from benchmarks.problems import close_matches
 from datamodules import DataMissing, Spec
 from zoo._module import ZooModule
 
@@ -21,8 +23,6 @@ HARNESS = (
     "callbacks",
     "default_root_dir",
     "accelerator",
-    "strategy",
-    "devices",
     "num_nodes",
     "plugins",
     "enable_progress_bar",
@@ -104,8 +104,12 @@ class Resolver:
 
     def _trainer(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         asked = settings["trainer"]
-        resolved = self.checker.arguments("trainer", pl.Trainer, asked, {}, given=HARNESS)
-        if resolved is None:
+        wrong = ranks.wrong_settings(asked)
+        rest = {key: value for key, value in asked.items() if key not in wrong}
+        resolved = self.checker.arguments("trainer", pl.Trainer, rest, {}, given=HARNESS)
+        for key, message in wrong.items():
+            self.checker.add(f"trainer.{key}", message, close_matches(str(asked[key]), ranks.STRATEGIES))
+        if resolved is None or wrong:
             return None
         lengths = [key for key in ("max_steps", "max_epochs") if asked.get(key) is not None]
         if settings["fit"] and (not lengths or asked.get("max_steps", 0) is None):
@@ -134,6 +138,9 @@ class Resolver:
                 entry, f"{type(model).__name__} has stages with optimisers of their own: leave optimizer out"
             )
             return False
+        if (many := ranks.world_size(config)) > 1 and (reason := _undivided(model, config["fit"], spec, many)):
+            self.checker.add(entry, f"trainer.devices is {many}, but {reason}: give it one device")
+            return False
         device = "cpu" if "meta" in model.exceptions else "meta"
         model = build(config["model"]) if device == "cpu" else model
         try:
@@ -148,6 +155,17 @@ class Resolver:
             self.checker.add(entry, message)
             return False
         return True
+
+
+def _undivided(model: ZooModule, fits: bool, spec: Spec, devices: int) -> str:
+    """Why a model and its data cannot be shared among several devices; empty where they can."""
+    for part in [stage.module for stage in model.stages()] or [model] if fits else ():
+        if not any(parameter.requires_grad for parameter in part.parameters()):
+            return f"{type(part).__name__} has no trainable parameters, whose gradients the processes would average"
+    for split in ("val", "test"):
+        if 0 < (size := spec.sizes.get(split, 0)) < devices:
+            return f"split {split} has only {size} sample{'s' * (size > 1)}, and each device takes some"
+    return ""
 
 
 def _first_line(error: Exception) -> str:
