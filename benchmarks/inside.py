@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -85,12 +85,20 @@ def along(arguments: Sequence[str] | None, place: Place) -> int:
     if (word := _met(place)) is None:
         return 1
     from benchmarks.ending import Ending, Interrupted
+    from benchmarks.peer import train_along  # what takes long to import is there when rank 0 begins
 
     _obey(Ending())
     try:
         where = outer.places(options, place)
         kind, value = word.hear()
-        return int(value) if kind == "exit" else _follow(restored(value), options, place, where, word)
+        if kind == "exit":
+            return int(value)
+        run = restored(value)
+        how, place = prepared(run, options, options.results.resolve(), where, place)
+        if fault := train_along(run, how, place):
+            word.blame(fault)
+            print(f"rank {place.rank}: {fault}", file=sys.stderr)
+        return 1 if fault else 0
     except BadInput as error:
         word.blame(str(error))
         return 2
@@ -101,28 +109,18 @@ def along(arguments: Sequence[str] | None, place: Place) -> int:
         return 1
 
 
-def _follow(run: Run, options: argparse.Namespace, place: Place, where: tuple[str, int], word: Word) -> int:
-    from benchmarks.execute import set_threads
-    from benchmarks.peer import train_along
-
-    how, place = settings(options, options.results.resolve(), where, place)
-    set_threads(run, how, place)
-    if options.data_dir:
-        os.environ["ZOO_DATA_DIR"] = str(Path(options.data_dir).resolve())
-    fault = train_along(run, how, place)
-    if fault:
-        word.blame(fault)
-        print(f"rank {place.rank}: {fault}", file=sys.stderr)
-    return 1 if fault else 0
-
-
-def settings(options: argparse.Namespace, root: Path, where: tuple[str, int], place: Place) -> tuple[Options, Place]:
-    """How the Run executes here, and the place with its devices."""
-    from benchmarks.execute import Options
+def prepared(
+    run: Run, options: argparse.Namespace, root: Path, where: tuple[str, int], place: Place
+) -> tuple[Options, Place]:
+    """How the Run executes here, and the place with its devices, taken."""
+    from benchmarks.execute import Options, set_threads
     from benchmarks.launch import cores
 
     accelerator, count = where
     how = Options(root, options.wandb, accelerator, max(1, cores() // count), options.force, options.checkpoint_every)
+    if options.data_dir:
+        os.environ["ZOO_DATA_DIR"] = str(Path(options.data_dir).resolve())
+    set_threads(run, how, place)
     return how, replace(place, gpus=tuple(range(count)) if accelerator == "gpu" else ())
 
 
@@ -163,7 +161,6 @@ def executed(run: Run, how: Options, leader: Leader, note: Callable[[str], None]
     from benchmarks.ending import Interrupted
 
     folder, telling = how.results / run.folder, Telling(leader.word, run, note)
-    execute.set_threads(run, how, leader.place)
     folder.mkdir(parents=True, exist_ok=True)
     said: tuple[Any, ...] = ("broke", replace(execute.blank(run, how, 0), status="failed"))
     reason = ""
@@ -175,6 +172,8 @@ def executed(run: Run, how: Options, leader: Leader, note: Callable[[str], None]
         reason = f"time limit of {run.time_limit:g} s reached" if telling.overdue else leader.word.blamed()
         if not reason:
             raise
+    except OSError as error:  # a Result that cannot be written
+        reason = execute.explained(error)
     finally:
         telling.clock.cancel()
     if said[0] == "end":
@@ -182,7 +181,8 @@ def executed(run: Run, how: Options, leader: Leader, note: Callable[[str], None]
         assert result is not None, "it was written, or there"
         return replace(result, cached=said[1] == "cached")
     result = replace(said[1], error=reason or leader.word.blamed() or f"rank 0: {said[1].error}")
-    store.write(result, folder)
+    with suppress(OSError):
+        store.write(result, folder)
     return result
 
 
@@ -215,7 +215,7 @@ def launch(
     from benchmarks import store
 
     run = planned.runs[0]
-    how, leader.place = settings(options, root, where, leader.place)
+    how, leader.place = prepared(run, options, root, where, leader.place)
     done = []
     for other in planned.ordered:
         made = store.finished(root / other.folder) if other is not run or not options.force else None

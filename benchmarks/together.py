@@ -96,8 +96,10 @@ class OneModel(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for tensor in (*pl_module.parameters(), *pl_module.buffers()):
-            data = tensor.detach()
-            distributed.broadcast(torch.view_as_real(data) if data.is_complex() else data, 0)
+            dense = tensor.detach().contiguous()
+            if dense.numel():
+                distributed.broadcast(dense.reshape(-1).view(torch.uint8), 0)  # bytes: backends take not every type
+                tensor.detach().copy_(dense)
 
 
 class OwnEnding(pl.Callback):

@@ -413,6 +413,16 @@ def test_a_run_for_another_number_of_devices_than_were_started_is_refused(tmp_pa
     assert "needs own/m seed 0, which has no Result in" in second
 
 
+def test_devices_that_are_left_out_are_the_processes_and_a_change_of_the_protocol(tmp_path: Path) -> None:
+    for devices, changed in (({}, ("trainer.devices=3",)), ({"devices": 2}, ())):
+        document = benchmark(f"{SHAPES}.Linear") | {"trainer": {"max_epochs": 1, **devices}}
+        read = read_benchmark("own", tmp_path / "own.yaml", document, {})
+        ((filled, exact),) = outer.filled([(read, True)], Place(0, 3, 0, 3))
+        assert exact
+        assert filled.models["m"]["trainer"]["devices"] == devices.get("devices", 3)
+        assert filled.changed == changed
+
+
 SLURM = {"SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NODEID": "2", "SLURM_NTASKS": "64", "SLURM_JOB_ID": "7"}
 
 
