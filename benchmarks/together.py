@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,7 +19,9 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, distributed
 
 from benchmarks.randomness import random_states, set_random_states
-from benchmarks.ranks import Place
+
+if TYPE_CHECKING:
+    from benchmarks.ranks import Place
 
 
 class Together:
