@@ -29,7 +29,12 @@ def parser() -> argparse.ArgumentParser:
         "--results", type=Path, default=Path("results"), metavar="DIR", help="where Results are kept (default: results)"
     )
     add("--data-dir", metavar="DIR", help="where data files are (default: $ZOO_DATA_DIR, else the cache folder)")
-    add("--devices", default="auto", metavar="auto|N", help="how many Runs at once: GPUs, or CPU workers")
+    add(
+        "--devices",
+        default="auto",
+        metavar="auto|N",
+        help="GPUs, or CPU workers: one for each Run, several for a Run of several devices",
+    )
     add("--launcher", choices=["local"], default="local", help="where Runs execute")
     add(
         "--wandb",

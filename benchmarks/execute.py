@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime
 import errno
-import fcntl
 import json
-import os
-import shutil
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -25,13 +22,14 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmarks import stack, store, tracking, train
-from benchmarks.allocator import keep_memory
-from benchmarks.ending import CLOSING, STATUS, Ending, Interrupted, follow
+from benchmarks.ending import CLOSING, STATUS, Ending, Interrupted
 from benchmarks.grouping import MARK, stack_folder
 from benchmarks.machine import commit, device_name, peak_memory, versions
 from benchmarks.plan import Run
+from benchmarks.ranks import Place
 from benchmarks.resume import Snapshots
 from benchmarks.store import Result
+from benchmarks.together import Together
 
 SNAPSHOT = "resume.ckpt"
 
@@ -72,52 +70,13 @@ class Progress(pl.Callback):
             self.connection.send(("step", self.before + trainer.global_step, self.before + steps))
 
 
-def work(runs: Sequence[Run], options: Options, device: int, connection: Connection) -> None:
-    """The worker's main: makes the Results of its Runs, or reuses those that another suite has made meanwhile."""
-    folders, ending = [options.results / run.folder for run in runs], Ending()
-    try:
-        ending.install()
-        follow(connection)
-        torch.set_num_threads(runs[0].threads or options.threads)
-        keep_memory()
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folders), _logged(folders[0] / "log.txt"):
-            connection.send(("end", _made(runs, options, device, connection, ending)))
-    except Interrupted:
-        os._exit(STATUS)  # not by way of what a library may still be waiting for
-    except OSError as error:  # a folder that cannot be made, a Result that cannot be written
-        connection.send(("unwritten", explained(error)))
-
-
-def _made(runs: Sequence[Run], options: Options, device: int, connection: Connection, ending: Ending) -> list[bool]:
-    """Sees to it that each Run's Result is in its folder; says which of them had been there."""
-    first = options.results / runs[0].folder
-    there = [not options.force and store.finished(options.results / run.folder) is not None for run in runs]
-    if all(there):
-        return there
-    connection.send(("begin",))
-    left = [run for run, finished in zip(runs, there, strict=True) if not finished]
-    together = runs if (snapshot_folder(runs, options) / MARK).is_file() else left
-    for run, result in zip(together, measure(together, options, device, connection, ending), strict=True):
-        if run in left:
-            store.write(result, options.results / run.folder)
-    if any(store.finished(options.results / run.folder) for run in left):
-        (snapshot_folder(together, options) / SNAPSHOT).unlink(missing_ok=True)
-        if together[0].stacked:
-            shutil.rmtree(snapshot_folder(together, options))
-    for run in left:
-        if (folder := options.results / run.folder) != first:
-            shutil.copy(first / "log.txt", folder / "log.txt")
-    return there
-
-
 def measure(
     runs: Sequence[Run],
     options: Options,
     device: int,
     connection: Connection | None = None,
     ending: Ending | None = None,
+    place: Place | None = None,
 ) -> list[Result]:
     """Executes a Run, or several as one stack, in this process, from the last snapshot if there is one.
 
@@ -128,12 +87,11 @@ def measure(
     histories = [tracking.History(options.results / run.folder / "history.csv") for run in runs]
     snapshots = Snapshots(snapshot_folder(runs, options) / SNAPSHOT, options.checkpoint_every, histories)
     _begin(runs, options, snapshots)
-    ending.training = lambda: snapshots.training
+    ending.training = lambda: snapshots.training and place is None  # several ranks never stop at the same batch
     logged = [] if options.wandb == "disabled" else [_logged_run(runs, n, options, snapshots) for n in range(len(runs))]
     try:
-        for run, outcome, result in zip(
-            runs, _trained(runs, options, device, connection, snapshots, logged), results, strict=True
-        ):
+        outcomes = _trained(runs, options, device, connection, snapshots, logged, place)
+        for run, outcome, result in zip(runs, outcomes, results, strict=True):
             _keep(outcome, result, options.results / run.folder)
         for history in histories:
             history.save()
@@ -193,8 +151,9 @@ def _trained(
     connection: Connection | None,
     snapshots: Snapshots,
     logged: Sequence[tracking.WandbRun],
+    place: Place | None,
 ) -> list[train.Outcome]:
-    """What the Runs measured: one alone, or all as one module."""
+    """What the Runs measured: one alone, one with other ranks, or all as one module."""
 
     def loggers(number: int, stage: str, first: int) -> list[Logger]:
         own = logged[number] if logged else None
@@ -202,7 +161,7 @@ def _trained(
 
     where: dict[str, Any] = {
         "accelerator": options.accelerator,
-        "devices": 1 if options.accelerator == "cpu" else [device],
+        "devices": place.devices if place else 1 if options.accelerator == "cpu" else [device],
         "callbacks": [Progress(connection, snapshots.steps)] if connection else [],
         "snapshots": snapshots,
     }
@@ -213,7 +172,7 @@ def _trained(
     if runs[0].stacked:
         return stack.run([stack.Member(*one) for one in made], **where)
     ((config, seed, folder, own),) = made
-    return [train.run(config, seed, folder, loggers=own, **where)]
+    return [train.run(config, seed, folder, loggers=own, together=Together(place, seed) if place else None, **where)]
 
 
 def _close_interrupted(logged: Sequence[tracking.WandbRun]) -> None:
@@ -301,32 +260,8 @@ def explained(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}: free some space, and the same command goes on from the last snapshot"
+    if "parameters that were not used in producing the loss" in str(error):  # DDP's words for it
+        return "some parameters took no part in the loss: set trainer.strategy to ddp_find_unused_parameters_true"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         return f"out of memory: {str(error).partition(chr(10))[0] or type(error).__name__}"
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-
-
-@contextmanager
-def _locked(folders: Sequence[Path]) -> Iterator[None]:
-    """Holds the folders' locks; the system gives them back when the process ends, however it ends.
-
-    They are taken in one order, so that two suites never wait for each other.
-    """
-    with ExitStack() as locks:
-        for folder in sorted(folders):
-            fcntl.flock(locks.enter_context((folder / ".lock").open("w")), fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Sends everything that the process prints to a file, what native code prints too."""
-    log = path.open("a", encoding="utf-8", buffering=1)
-    try:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        with redirect_stdout(log), redirect_stderr(log):
-            yield
-    finally:
-        with suppress(OSError):  # what a full disk did not take is still in the buffer
-            log.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.build import class_at
+from benchmarks.ranks import world_size
 from benchmarks.watching import watches
 from zoo._stackable import ELEMENTWISE
 
@@ -23,7 +24,7 @@ MARK = "stack.json"  # beside a stack's snapshot: the folders of its Runs
 TRAINER = (
     *("max_steps", "max_epochs", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
     *("limit_train_batches", "limit_val_batches", "limit_test_batches", "val_check_interval"),
-    *("check_val_every_n_epoch", "log_every_n_steps", "precision", "deterministic", "benchmark"),
+    *("check_val_every_n_epoch", "log_every_n_steps", "precision", "deterministic", "benchmark", "devices"),
 )
 PRECISIONS = (None, 32, 64, "32", "64", "32-true", "64-true", "bf16-mixed", "bf16-true")  # none that scales the loss
 
@@ -42,6 +43,7 @@ def stackable(config: Mapping[str, Any]) -> bool:
     return (
         not nested
         and set(config["trainer"]) <= set(TRAINER)
+        and world_size(config) == 1
         and config["trainer"].get("precision") in PRECISIONS
         and (optimizer is None or issubclass(class_at(optimizer["class_path"]), ELEMENTWISE))
         and "monitor" not in schedule

@@ -24,6 +24,7 @@ import torch
 PROJECT = ("zoo", "datamodules", "benchmarks")
 FRAME = ("benchmarks.train",)
 STACK = (*FRAME, "benchmarks.stack")
+TOGETHER = (*FRAME, "benchmarks.together")
 APART = ("zoo._preprocessing",)  # what a loaded model does to raw input, which no training sees
 TELLING = ("citation", "licence")  # what is said of a thing, like its docstring
 

@@ -1,11 +1,10 @@
-"""Where Runs execute: worker processes on the local devices, one Run or one stack of Runs each."""
+"""Where Runs execute: worker processes on the local devices, one or several for each Run or stack of Runs."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import store
-from benchmarks.ending import LAST, STATUS
-from benchmarks.execute import Options, blank, explained, work
+from benchmarks.crew import Crew, death
+from benchmarks.ending import LAST
+from benchmarks.execute import Options, blank, explained
 from benchmarks.grouping import grouped
 from benchmarks.plan import Run
+from benchmarks.ranks import world_size
 from benchmarks.store import Result
+from benchmarks.worker import work
 
 MOST_WORKERS = 16  # a worker takes about half a gigabyte before its data
 #: Called with a Run, what happened to it ("cached", "start", "step", "note", "end") and what belongs to that.
@@ -56,12 +58,13 @@ def _joined(process: ForkServerProcess) -> None:
 
 @dataclass
 class Worker:
-    """A process at work on a Run, or on several that train as one stack."""
+    """A process at work on a Run or on several that train as one stack, and those that share the work with it."""
 
     runs: tuple[Run, ...]
     process: ForkServerProcess
     connection: Connection
     devices: list[int]
+    crew: Crew
     began: float | None = None  # none while it waits for another suite that executes the same Run
 
     @property
@@ -87,7 +90,7 @@ class LocalLauncher:
         self.context = multiprocessing.get_context("forkserver")
         # W&B imports its second module, for a third of a second, when a run starts
         wandb = ["wandb", "wandb.sdk.launch"] if options.wandb != "disabled" else []
-        self.context.set_forkserver_preload(["benchmarks.execute", *wandb, *libraries])
+        self.context.set_forkserver_preload(["benchmarks.worker", "benchmarks.peer", *wandb, *libraries])
 
     def launch(self, runs: Sequence[Run]) -> list[Result]:
         """Executes the Runs, each after those that it needs, and returns their Results in the same order."""
@@ -101,6 +104,7 @@ class LocalLauncher:
             for worker in self.workers:
                 worker.process.terminate()
             for worker in self.workers:
+                worker.crew.end()
                 _joined(worker.process)
         return [self.done[run.folder] for run in runs]
 
@@ -124,7 +128,7 @@ class LocalLauncher:
             self._end(run, self._result(run, "not run", reason))
             return True
         places = len(self.free) + sum(len(worker.devices) for worker in self.workers)
-        slots = min(places, math.ceil((run.threads or 1) / self.options.threads))
+        slots = min(places, world_size(run.config) * math.ceil((run.threads or 1) / self.options.threads))
         if None in needed or len(self.free) < slots:
             return False
         self._start(runs, [self.free.pop(0) for _ in range(slots)])
@@ -132,22 +136,26 @@ class LocalLauncher:
 
     def _start(self, runs: tuple[Run, ...], devices: list[int]) -> None:
         ours, theirs = self.context.Pipe()
-        name = str(runs[0].folder)
-        process = self.context.Process(target=work, args=(runs, self.options, devices[0], theirs), name=name)
+        crew = Crew(self.context, runs[0], self.options, devices)
+        args = (runs, self.options, devices[0], theirs, crew.place(0))
+        process = self.context.Process(target=work, args=args, name=str(runs[0].folder))
         process.start()
         theirs.close()
-        self.workers.append(Worker(runs, process, ours, devices))
+        self.workers.append(Worker(runs, process, ours, devices, crew))
         for run in runs:
             if run.folder not in self.done:
                 self.listen(run, "start", runs)
 
     def _listen_to_workers(self) -> None:
-        talking = wait([worker.connection for worker in self.workers], timeout=0.2)
+        talking = wait([c for w in self.workers for c in (w.connection, *w.crew.connections)], timeout=0.2)
         for worker in list(self.workers):
-            if worker.connection in talking:
+            worker.crew.hear(talking)
+            if worker.crew.fault and not worker.connection.poll():  # what rank 0 has said may be the cause of it
+                self._stop(worker, worker.crew.fault)
+            elif worker.connection in talking:
                 self._hear(worker)
             elif worker.overdue:
-                self._stop(worker)
+                self._stop(worker, f"time limit of {worker.limit:g} s reached")
 
     def _hear(self, worker: Worker) -> None:
         try:
@@ -158,6 +166,7 @@ class LocalLauncher:
             return
         if kind == "begin":
             worker.began = time.monotonic()
+            worker.crew.begin()
         elif kind == "step":
             self.listen(worker.runs[0], "step", tuple(rest))
         elif kind == "wandb":
@@ -168,6 +177,8 @@ class LocalLauncher:
                 self.options = replace(self.options, wandb="offline")
         elif kind == "unwritten":
             self._leave(worker, [self._result(run, "failed", rest[0]) for run in worker.runs])
+        elif kind == "broke":
+            self._fail(worker, worker.crew.why(rest[0].error, rest[1]), rest[0])
         else:
             self._leave(worker, [self._stored(run, cached) for run, cached in zip(worker.runs, rest[0], strict=True)])
 
@@ -177,6 +188,7 @@ class LocalLauncher:
         return replace(result, cached=cached)
 
     def _leave(self, worker: Worker, results: Sequence[Result]) -> None:
+        worker.crew.end(gently=True)
         worker.connection.close()
         worker.process.join()
         self.workers.remove(worker)
@@ -185,35 +197,31 @@ class LocalLauncher:
             if run.folder not in self.done:  # else it was finished before, and only made the stack what it was
                 self._end(run, result)
 
-    def _stop(self, worker: Worker) -> None:
+    def _stop(self, worker: Worker, reason: str) -> None:
         worker.process.terminate()
+        worker.crew.end()
         _joined(worker.process)
-        self._fail(worker, f"time limit of {worker.limit:g} s reached")
+        self._fail(worker, reason)
 
     def _died(self, worker: Worker) -> None:
-        code = worker.process.exitcode or 0
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = ": the system may be out of memory" if name == "SIGKILL" else ""
-            self._fail(worker, f"killed by {name}{hint}; the same command goes on from the last snapshot")
-        elif code == STATUS:
-            self._fail(worker, "ended by SIGTERM from outside: the same command goes on from there")
-        else:
-            self._fail(worker, f"the process ended with status {code}; its log.txt may say why")
+        said = death(worker.process.exitcode or 0)
+        self._fail(worker, f"rank 0: {said}" if worker.crew.world > 1 else said)
 
-    def _fail(self, worker: Worker, reason: str) -> None:
-        self._leave(worker, [self._failed(run, reason) for run in worker.runs])
+    def _fail(self, worker: Worker, reason: str, measured: Result | None = None) -> None:
+        worker.crew.end()
+        self._leave(worker, [self._failed(run, reason, measured) for run in worker.runs])
 
-    def _failed(self, run: Run, reason: str) -> Result:
+    def _failed(self, run: Run, reason: str, measured: Result | None) -> Result:
         """The Result of a Run whose worker ended: the one that it had made before, or that another made, if any."""
         folder = self.options.results / run.folder
         if not self.options.force and (made := store.finished(folder)):
             return made
+        result = replace(measured or self._result(run, "failed", reason), error=reason)
         try:
-            store.write(self._result(run, "failed", reason), folder)
+            store.write(result, folder)
         except OSError as error:
-            reason = f"{reason}; {explained(error)}"
-        return self._result(run, "failed", reason)
+            result.error = f"{reason}; {explained(error)}"
+        return result
 
     def _result(self, run: Run, status: str, error: str) -> Result:
         return replace(blank(run, self.options, 0), status=status, error=error)

@@ -14,8 +14,9 @@ from benchmarks import documents
 from benchmarks.build import class_at, class_paths
 from benchmarks.check import Checker
 from benchmarks.grouping import stackable
-from benchmarks.identity import FRAME, STACK, run_id
+from benchmarks.identity import FRAME, STACK, TOGETHER, run_id
 from benchmarks.problems import BadInput, Problem, close_matches
+from benchmarks.ranks import world_size
 from benchmarks.resolve import NotHere, Resolver
 from benchmarks.schema import Benchmark, read_benchmark
 from benchmarks.store import Result
@@ -185,7 +186,8 @@ class Planner:
     ) -> Run:
         benchmark = self.benchmark
         stacked = self.replicas and stackable(config)
-        identity = run_id(config, seed, version, class_paths(config), STACK if stacked else FRAME)
+        frame = STACK if stacked else FRAME if world_size(config) == 1 else TOGETHER
+        identity = run_id(config, seed, version, class_paths(config), frame)
         rest = (benchmark.threads, benchmark.time_limit, str(benchmark.paper.get("key", "")))
         return Run(identity, benchmark.name, label, seed, point, config, *rest, needs, stacked)
 

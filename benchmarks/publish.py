@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.problems import BadInput, Problem, close_matches
+from benchmarks.ranks import PLACING
 from zoo import _weights
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def recomputed(model: ZooModule, data: pl.LightningDataModule, config: Mapping[s
         for harmless in ("GPU available but not used", r"`isinstance\(treespec, LeafSpec\)` is deprecated"):
             warnings.filterwarnings("ignore", harmless)
         trainer = pl.Trainer(
-            **config["trainer"],
+            **{key: value for key, value in config["trainer"].items() if key not in PLACING},
             accelerator="cpu",
             devices=1,
             default_root_dir=folder,

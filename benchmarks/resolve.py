@@ -10,8 +10,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from benchmarks import ranks
 from benchmarks.build import build
 from benchmarks.check import Checker
+from benchmarks.problems import close_matches
 from datamodules import DataMissing, Spec
 from zoo._module import ZooModule
 from zoo._stackable import refusal
@@ -22,8 +24,6 @@ HARNESS = (
     "callbacks",
     "default_root_dir",
     "accelerator",
-    "strategy",
-    "devices",
     "num_nodes",
     "plugins",
     "enable_progress_bar",
@@ -105,8 +105,12 @@ class Resolver:
 
     def _trainer(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         asked = settings["trainer"]
-        resolved = self.checker.arguments("trainer", pl.Trainer, asked, {}, given=HARNESS)
-        if resolved is None:
+        wrong = ranks.wrong_settings(asked)
+        rest = {key: value for key, value in asked.items() if key not in wrong}
+        resolved = self.checker.arguments("trainer", pl.Trainer, rest, {}, given=HARNESS)
+        for key, message in wrong.items():
+            self.checker.add(f"trainer.{key}", message, close_matches(str(asked[key]), ranks.STRATEGIES))
+        if resolved is None or wrong:
             return None
         lengths = [key for key in ("max_steps", "max_epochs") if asked.get(key) is not None]
         if settings["fit"] and (not lengths or asked.get("max_steps", 0) is None):
@@ -115,45 +119,62 @@ class Resolver:
         return {key: resolved[key] for key in asked}
 
     def _fits(self, label: str, config: Mapping[str, Any], spec: Spec) -> bool:
-        """Whether the model can be built and takes a batch of the data: tried on the meta device."""
-        entry = f"models.{label}"
+        """Whether the model can be built, trained and given a batch of the data: tried on the meta device."""
+        model = self._built(f"models.{label}", config["model"])
+        reason = model is not None and (_objection(model, config, spec) or _misfit(model, config, spec))
+        if reason:
+            self.checker.add(f"models.{label}", reason)
+        return reason == ""
+
+    def _built(self, entry: str, node: Mapping[str, Any]) -> ZooModule | None:
         try:
             with torch.device("meta"):
-                model = build(config["model"])
+                model: ZooModule = build(node)
+            return build(node) if "meta" in model.exceptions else model
         except Exception as error:  # a constructor may raise anything; the user needs the entry beside it
             message = _first_line(error)
             about = message.partition(" ")[0]
-            known = about in config["model"]["init_args"]
-            self.checker.add(f"{entry}.init_args.{about}" if known else f"{entry}.init_args", message)
-            return False
-        overrides = type(model).configure_optimizers is not pl.LightningModule.configure_optimizers
-        if config["fit"] and not overrides and "optimizer" not in config and not model.stages():
-            self.checker.add(entry, f"{type(model).__name__} has no optimiser of its own: give an optimizer entry")
-            return False
-        if model.stages() and {"optimizer", "lr_scheduler"} & set(config):
-            self.checker.add(
-                entry, f"{type(model).__name__} has stages with optimisers of their own: leave optimizer out"
-            )
-            return False
-        device = "cpu" if "meta" in model.exceptions else "meta"
-        model = build(config["model"]) if device == "cpu" else model
-        try:
-            batch = spec.example(2, device)
-            model.step(batch) if type(model).step is not ZooModule.step else model(*model.inputs(batch))
-        except Exception as error:  # whatever an impossible pair raises
-            shapes = ", ".join(str(("N", *f.shape)).replace("'", "") for f in spec.batch)
-            name = config["data"]["class_path"].rpartition(".")[2]
-            message = (
-                f"{type(model).__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
-            )
-            self.checker.add(entry, message)
-            return False
-        if type(model).vectorizes and (reason := refusal(model, batch)):
-            self.checker.add(
-                entry, f"{type(model).__name__} declares vectorizes, but {reason}: without it, seeds train alone"
-            )
-            return False
-        return True
+            self.checker.add(f"{entry}.init_args" + (f".{about}" if about in node["init_args"] else ""), message)
+            return None
+
+
+def _objection(model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
+    """Why a model cannot be trained as the configuration says; empty where it can."""
+    name, devices = type(model).__name__, ranks.world_size(config)
+    overrides = type(model).configure_optimizers is not pl.LightningModule.configure_optimizers
+    if config["fit"] and not overrides and "optimizer" not in config and not model.stages():
+        return f"{name} has no optimiser of its own: give an optimizer entry"
+    if model.stages() and {"optimizer", "lr_scheduler"} & set(config):
+        return f"{name} has stages with optimisers of their own: leave optimizer out"
+    if devices > 1 and (reason := _undivided(model, config["fit"], spec, devices)):
+        return f"trainer.devices is {devices}, but {reason}: give it one device"
+    return ""
+
+
+def _misfit(model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
+    """Why a model cannot take the data's batches, one by one or stacked; empty where it can."""
+    kind = type(model)
+    batch = spec.example(2, "cpu" if "meta" in model.exceptions else "meta")
+    try:
+        model.step(batch) if kind.step is not ZooModule.step else model(*model.inputs(batch))
+    except Exception as error:  # whatever an impossible pair raises
+        shapes = ", ".join(str(("N", *f.shape)).replace("'", "") for f in spec.batch)
+        name = config["data"]["class_path"].rpartition(".")[2]
+        return f"{kind.__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
+    if kind.vectorizes and (reason := refusal(model, batch)):
+        return f"{kind.__name__} declares vectorizes, but {reason}: without it, seeds train alone"
+    return ""
+
+
+def _undivided(model: ZooModule, fits: bool, spec: Spec, devices: int) -> str:
+    """Why a model and its data cannot be shared among several devices; empty where they can."""
+    for part in [stage.module for stage in model.stages()] or [model] if fits else ():
+        if not any(parameter.requires_grad for parameter in part.parameters()):
+            return f"{type(part).__name__} has no trainable parameters, whose gradients the processes would average"
+    for split in ("val", "test"):
+        if 0 < (size := spec.sizes.get(split, 0)) < devices:
+            return f"split {split} has only {size} sample{'s' * (size > 1)}, and each device takes some"
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -5,18 +5,18 @@ Nothing here changes a result: a Run that was interrupted anywhere ends with the
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from benchmarks import together
 from benchmarks.epoch_sums import EpochSums
+from benchmarks.randomness import random_states, set_random_states
 from benchmarks.store import settle
 from benchmarks.tracking import History
 from zoo._module import ZooModule
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 KEY = "paperzoo"  # our part of Lightning's checkpoint
 COST = 20  # writing snapshots takes at most one part in COST of the time
+TOGETHER = 50  # batches after which several ranks ask rank 0 whether a snapshot is due
+OWN = ("records", "metrics", "sums", "random")  # what is not the same on all ranks
 
 
 class Snapshots(pl.Callback):
@@ -38,15 +40,21 @@ class Snapshots(pl.Callback):
     """
 
     def __init__(
-        self, path: Path, every: float, histories: Sequence[History], about: dict[str, Any] | None = None
+        self,
+        path: Path,
+        every: float,
+        histories: Sequence[History],
+        about: dict[str, Any] | None = None,
+        rank: int = 0,
     ) -> None:
-        self.path, self.every, self.histories = path, every, histories
+        self.path, self.every, self.histories, self.rank = path, every, histories, rank
         self.about = about or {}  # plain facts that every attempt at the Run shares
         self.training = False
         self.stage = 0
         self._saved: dict[str, Any] | None = None  # what is still to be brought back
         self._sums = EpochSums()
         self._due = 0.0
+        self._asked = 0
 
     def load(self) -> bool:
         """Whether there is a snapshot to go on from; one that cannot be read is as good as none."""
@@ -57,6 +65,7 @@ class Snapshots(pl.Callback):
             self.about, self.stage = saved["about"], saved["stage"]
             for history, rows in zip(self.histories, saved["histories"], strict=True):
                 history.rows = {(stage, step): row for stage, step, row in rows}
+            saved |= saved["ranks"][self.rank] if "ranks" in saved else {}
         except Exception as error:  # unpickling a damaged file may raise anything
             print(f"{self.path} cannot be read ({type(error).__name__}: {error}): the Run starts from its beginning")
             return False
@@ -90,6 +99,9 @@ class Snapshots(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning may have made its loaders already, for the number of steps, and then leaves them at their start."""
         self.training = True
+        if trainer.world_size > 1:
+            begun = self._saved and (self.stage, trainer.global_step)
+            together.require_alike(begun, "the ranks go on from different snapshots")
         if self._saved is not None and trainer.fit_loop._combined_loader is not None:
             trainer.fit_loop._combined_loader._load_state_dicts(self._saved["loaders"])
 
@@ -117,21 +129,32 @@ class Snapshots(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Lightning ends a training that is asked to by raising this between two batches."""
         self.training = False
-        if isinstance(exception, SIGTERMException) and self._saved is None:
+        if isinstance(exception, SIGTERMException) and self._saved is None and trainer.world_size == 1:
             self._sums.merge(trainer)
             self._write(trainer)
 
     def _write_if_due(self, trainer: pl.Trainer) -> None:
-        if self.every and time.monotonic() >= self._due:
+        if self.every and self._is_due(trainer):
             start = time.monotonic()
             self._write(trainer)
             self._due = time.monotonic() + max(self.every, COST * (time.monotonic() - start))
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether it is time; several ranks decide it together, and not at every batch."""
+        due = time.monotonic() >= self._due
+        if trainer.world_size == 1:
+            return due
+        self._asked += 1
+        return self._asked % TOGETHER == 0 and trainer.strategy.broadcast(due)
 
     def _write(self, trainer: pl.Trainer) -> None:
         """Replaces the snapshot by one of this moment, if it is one that a training can start from."""
         if position(trainer) is None:
             return
         temporary = self.path.with_suffix(".partial")
+        if self.rank:
+            trainer.save_checkpoint(temporary)  # it takes all ranks, and rank 0 writes
+            return
         try:
             trainer.save_checkpoint(temporary)
             settle(temporary)
@@ -161,6 +184,8 @@ class Snapshots(pl.Callback):
             "sums": EpochSums.of(trainer) if at else {},
             "random": random_states(trainer),
         }
+        if trainer.world_size > 1:
+            checkpoint[KEY]["ranks"] = together.gathered({name: checkpoint[KEY][name] for name in OWN})
 
     def _bring_back(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """The last of the restoring: after all that happens at a training's start, before its first batch."""
@@ -206,25 +231,3 @@ def progress(loops: Mapping[str, Any], done: int) -> dict[str, Any]:
         "epoch_loop.batch_progress": {"total": total, "current": even(done), "is_last_batch": False},
         "epoch_progress": begun,
     }
-
-
-def random_states(trainer: pl.Trainer) -> dict[str, Any]:
-    """The states of all random number generators that a module may use, as plain data and tensors."""
-    kind, keys, at, has_gauss, gauss = np.random.get_state()
-    states = {
-        "torch": torch.get_rng_state(),
-        "numpy": [str(kind), np.asarray(keys).tolist(), int(at), int(has_gauss), float(gauss)],
-        "python": random.getstate(),
-    }
-    if trainer.strategy.root_device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(trainer.strategy.root_device)
-    return states
-
-
-def set_random_states(states: Mapping[str, Any]) -> None:
-    """Brings the random number generators back."""
-    torch.set_rng_state(states["torch"])
-    np.random.set_state(tuple(states["numpy"]))
-    random.setstate(states["python"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])

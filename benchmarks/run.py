@@ -14,21 +14,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import documents
+from benchmarks import documents, inside, outer, ranks
 from benchmarks.arguments import parser
 from benchmarks.problems import BadInput, Problem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
-    options = parser().parse_args(arguments)
     try:
-        if options.cite:
-            return citing(options)
-        return listing(options) if options.list is not None else execute(options)
+        place = ranks.outer()
+        if place is not None and place.rank:
+            return inside.along(arguments, place)
+        options = parser().parse_args(arguments)
+        if options.cite or options.list is not None:
+            return citing(options) if options.cite else listing(options)
+        return execute(options) if place is None else inside.lead(options, place, execute)
     except BadInput as error:
         count = len(error.problems)
-        print(f"error: {count} problem{'s' * (count > 1)}, nothing was started\n\n{error}", file=sys.stderr)
+        if ranks.first():
+            print(f"error: {count} problem{'s' * (count > 1)}, nothing was started\n\n{error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -116,8 +120,8 @@ def chosen(options: argparse.Namespace) -> list[tuple[Any, bool]]:
     return made
 
 
-def execute(options: argparse.Namespace) -> int:
-    """Plans, launches and reports."""
+def execute(options: argparse.Namespace, leader: inside.Leader | None = None) -> int:
+    """Plans, launches and reports; as the first of several processes only one Run, in these processes."""
     from rich.console import Console
 
     if options.data_dir:
@@ -128,7 +132,7 @@ def execute(options: argparse.Namespace) -> int:
         message = f"expected seconds, 0 or more, got {options.checkpoint_every}"
         raise BadInput([Problem("command line", "--checkpoint-every", message)])
     _check_catalogue()
-    benchmarks = chosen(options)
+    benchmarks = chosen(options) if leader is None else outer.filled(chosen(options), leader.place)
     console = Console(stderr=options.json)
     if not console.is_terminal:
         console.width = 120
@@ -136,10 +140,16 @@ def execute(options: argparse.Namespace) -> int:
         from benchmarks import plan
 
         planned = plan.make(benchmarks, replicas=not options.no_replicas)
-        root, place = _results_folder(options), _places(options)
+        root = _results_folder(options)
+        if leader is None:
+            place = _places(options)
+            ranks.make_room(planned, {benchmark.name for benchmark, exact in benchmarks if exact}, *place)
+        else:
+            place = outer.places(options, leader.place)
+            outer.require_only(planned, root, leader.place)
     if options.dry_run:
         return _show_plan(planned, root, options, console)
-    results, wandb = _launch(planned, root, place, options, console)
+    results, wandb = _launch(planned, root, place, options, console, leader)
     return _report(planned, results, root, place[0], wandb, options, console)
 
 
@@ -199,7 +209,12 @@ def _show_plan(planned: Any, root: Path, options: argparse.Namespace, console: A
 
 
 def _launch(
-    planned: Any, root: Path, place: tuple[str, int], options: argparse.Namespace, console: Any
+    planned: Any,
+    root: Path,
+    place: tuple[str, int],
+    options: argparse.Namespace,
+    console: Any,
+    leader: inside.Leader | None,
 ) -> tuple[Any, str]:
     """The Results of the planned Runs, and the W&B mode that the last of them could use."""
     from benchmarks.build import class_at, class_paths
@@ -207,6 +222,9 @@ def _launch(
     from benchmarks.launch import LocalLauncher, cores
     from benchmarks.progress import View
 
+    if leader is not None:
+        with View(console, len(planned.ordered)).shown() as view:
+            return inside.launch(planned, root, place, options, leader, view), options.wandb
     accelerator, workers = place
     threads = max(1, cores() // workers)
     how = Options(root, options.wandb, accelerator, threads, options.force, options.checkpoint_every)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from zoo._stages import Stage
 
 if TYPE_CHECKING:
     from benchmarks.resume import Snapshots
+    from benchmarks.together import Together
 
 #: Makes the loggers of a stage from its name and the number of steps before it.
 Loggers = Callable[[str, int], Sequence[Logger]]
@@ -81,17 +82,18 @@ def run(
     loggers: Loggers = lambda stage, first_step: (),
     callbacks: Sequence[pl.Callback] = (),
     snapshots: Snapshots | None = None,
+    together: Together | None = None,
 ) -> Outcome:
     """Fits (unless the configuration says not to), selects, tests and saves `checkpoint.ckpt` in the folder.
 
-    With snapshots, the training goes on from the one that was loaded. Raises FloatingPointError where a loss or a
-    test metric is not finite.
+    With snapshots, the training goes on from the one that was loaded. Together with other processes, each of them
+    makes this call, and rank 0 saves. Raises FloatingPointError where a loss or a test metric is not finite.
     """
     model, data = assemble(config, seed)
     outcome = Outcome()
     first = snapshots.begin(model, outcome) if snapshots else 0
-    always = [*([snapshots] if snapshots else []), *callbacks]
-    place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder}
+    always = [*([snapshots] if snapshots else []), *(together.callbacks if together else []), *callbacks]
+    place = {"accelerator": accelerator, "devices": devices, "default_root_dir": folder, "together": together}
     trainer = None
     stages = (model.stages() or (Stage("", model),)) if config["fit"] else ()
     for number, stage in list(enumerate(stages))[first:]:
@@ -99,20 +101,25 @@ def run(
         watching = [*always, *watchers(config)]
         trainer = fit(config, stage, data, outcome, loggers, place, watching, entry)
         if stage.module is not model and isinstance(stage.module, ZooModule):
-            outcome.arrays |= {f"{stage.name}/{name}": array for name, array in stage.module.recorded.items()}
+            outcome.arrays |= {f"{stage.name}/{name}": array for name, array in _recorded(stage.module, together)}
     if trainer is None or model.stages():
         trainer = make_trainer(config, {}, place, loggers("", outcome.steps), model, [*always, *watchers(config)])
-    evaluate(trainer, model, data, outcome, folder)
+    evaluate(trainer, model, data, outcome, folder, together)
     return outcome
 
 
 def evaluate(
-    trainer: pl.Trainer, model: ZooModule, data: pl.LightningDataModule, outcome: Outcome, folder: Path
+    trainer: pl.Trainer,
+    model: ZooModule,
+    data: pl.LightningDataModule,
+    outcome: Outcome,
+    folder: Path,
+    together: Together | None = None,
 ) -> None:
     """Adds what a fitted model's test measures to its outcome, and saves `checkpoint.ckpt`."""
     trainer.test(model, datamodule=data, verbose=False)
     outcome.metrics |= _finite(trainer.callback_metrics)
-    outcome.arrays |= model.recorded
+    outcome.arrays |= dict(_recorded(model, together))
     outcome.params = sum(p.numel() for p in model.parameters())
     _save(trainer, model, folder / "checkpoint.ckpt")
 
@@ -121,6 +128,10 @@ def watchers(config: Mapping[str, Any]) -> list[pl.Callback]:
     """The callbacks that a configuration asks for, with those that it needs."""
     asked = [FiniteLoss(), *map(build, config["callbacks"])]
     return [*asked, BestWeights(**config["select"])] if "select" in config else asked
+
+
+def _recorded(module: ZooModule, together: Together | None) -> Iterable[tuple[str, Tensor]]:
+    return (together.records(module.recorded) if together else module.recorded).items()
 
 
 def fit(
@@ -159,17 +170,20 @@ def make_trainer(
     callbacks: Sequence[pl.Callback],
 ) -> pl.Trainer:
     """The trainer of a configuration, with a stage's changes, at its place, in the harness's quiet way."""
+    settings = {key: value for key, value in config["trainer"].items() if key not in ("devices", "strategy")}
+    many, last = {"use_distributed_sampler": False}, []
+    if together := place.get("together"):
+        many, last = together.arguments(config, module), [together.last]
     return pl.Trainer(
-        **{**config["trainer"], **changes},
-        **place,
+        **{**settings, **changes, **many},
+        **{key: value for key, value in place.items() if key != "together"},
         logger=list(loggers) or False,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *last],
         inference_mode=getattr(module, "inference_mode", True),
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,
     )
 
 
@@ -185,4 +199,5 @@ def _save(trainer: pl.Trainer, model: ZooModule, path: Path) -> None:
     """Weights and hyper-parameters, whole or not at all."""
     partial_file = path.with_suffix(".partial")
     trainer.save_checkpoint(partial_file, weights_only=True)
-    partial_file.replace(path)
+    if trainer.is_global_zero:
+        partial_file.replace(path)

@@ -112,6 +112,21 @@ class BatchDataModule(pl.LightningDataModule):
     def rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def _held_out(self, arrays: tuple[Tensor, ...]) -> BatchLoader:
+        """This rank's share of a held-out split in order, in as many batches as every other rank takes."""
+        rank, world = self.rank_and_world
+        own, size = tuple(array[rank::world] for array in arrays), self.eval_batch_size
+        count, samples = math.ceil(math.ceil(len(arrays[0]) / world) / size), len(own[0])
+        if samples > size * (count - 1):
+            edges = [min(position * size, samples) for position in range(count + 1)]
+        else:  # a sample less than another rank, and by that a batch: the batches are smaller instead
+            edges = [position * samples // count for position in range(count + 1)]
+
+        def batch(_epoch: int, position: int) -> tuple[Tensor, ...]:
+            return tuple(array[edges[position] : edges[position + 1]] for array in own)
+
+        return BatchLoader(batch, count)
+
     def _loaders(self, split: str) -> Any:
         return self.loader(split) if self.spec.sizes.get(split) else []
 
@@ -161,7 +176,7 @@ class ArrayDataModule(BatchDataModule):
         return self._placed[split]
 
     def loader(self, split: str) -> BatchLoader:
-        return self._shuffled() if split == "train" else self._in_order(split)
+        return self._shuffled() if split == "train" else self._held_out(self.tensors(split))
 
     @property
     def share(self) -> int:
@@ -193,16 +208,6 @@ class ArrayDataModule(BatchDataModule):
             return self.transform(picked, generator(self.seed, "train", epoch, 1 + position * world + rank))
 
         return BatchLoader(batch, self.length)
-
-    def _in_order(self, split: str) -> BatchLoader:
-        rank, world = self.rank_and_world
-        arrays = tuple(array[rank::world] for array in self.tensors(split))
-        size = self.eval_batch_size
-
-        def batch(_epoch: int, position: int) -> tuple[Tensor, ...]:
-            return tuple(array[position * size : (position + 1) * size] for array in arrays)
-
-        return BatchLoader(batch, math.ceil(len(arrays[0]) / size))
 
 
 class StreamDataModule(BatchDataModule):
@@ -238,13 +243,7 @@ class StreamDataModule(BatchDataModule):
     def loader(self, split: str) -> BatchLoader:
         if split == "train":
             return self.streaming(self.block)
-        rank, world = self.rank_and_world
-        held, size = tuple(t[rank::world] for t in self.held_out(split)), self.eval_batch_size
-
-        def fixed(_epoch: int, position: int) -> tuple[Tensor, ...]:
-            return tuple(t[position * size : (position + 1) * size] for t in held)
-
-        return BatchLoader(fixed, math.ceil(len(held[0]) / size))
+        return self._held_out(self.held_out(split))
 
     def streaming(self, block: Callable[[int, int], tuple[Tensor, ...]], axis: int = 0) -> BatchLoader:
         """The training batches, cut along an axis from blocks that are drawn when they are needed."""

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from zoo._averages import add_to_averages
 from zoo._preprocessing import predict
 from zoo._stages import Stage
 
@@ -86,8 +87,11 @@ class ZooModule(pl.LightningModule):
     def log_scalars(self, split: str, scalars: dict[str, Tensor], batch_size: int) -> None:
         """Logs scalars as `split/NAME`, averaged over the epoch; nothing is copied to the host here."""
         values = {f"{split}/{name}": value.detach() for name, value in scalars.items()}
-        many = self.trainer.world_size > 1
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=many)
+        ranks = self.trainer.world_size
+        # Lightning takes the mean of the ranks' counts, rounded to a whole number: of such multiples it is exact
+        weight = batch_size * ranks
+        if not add_to_averages(self, values, weight):
+            self.log_dict(values, on_step=False, on_epoch=True, batch_size=weight, sync_dist=ranks > 1)
 
     def record(self, name: str, array: Tensor) -> None:
         """Appends an array to the record of that name: the Result keeps it, stacked over the calls.

@@ -66,8 +66,7 @@ def assert_close(one: Left, other: Left, tolerance: float) -> None:
     (outcome, weights, rows), (again, weights_again, rows_again) = one, other
     assert outcome.error == again.error == ""
     assert (outcome.steps, outcome.params) == (again.steps, again.params)
-    close = {"rel": tolerance, "abs": tolerance}
-    assert again.metrics == pytest.approx(outcome.metrics, **close)
+    assert again.metrics == pytest.approx(outcome.metrics, rel=tolerance, abs=tolerance)
     assert weights.keys() == weights_again.keys()
     for name, tensor in weights.items():
         torch.testing.assert_close(weights_again[name], tensor, rtol=tolerance, atol=tolerance)
@@ -75,7 +74,7 @@ def assert_close(one: Left, other: Left, tolerance: float) -> None:
     for name, array in outcome.arrays.items():
         torch.testing.assert_close(again.arrays[name], array, rtol=tolerance, atol=tolerance)
     assert rows.keys() == rows_again.keys()
-    assert all(rows_again[at] == pytest.approx(row, **close) for at, row in rows.items())
+    assert all(rows_again[at] == pytest.approx(row, rel=tolerance, abs=tolerance) for at, row in rows.items())
 
 
 def assert_same(one: Left, other: Left) -> None:
@@ -175,7 +174,10 @@ def test_stacks_of_any_size_agree_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_a_replica_that_diverges_is_halted_and_changes_nothing_for_the_others(tmp_path: Path) -> None:
-    poisoned = {"data": {"class_path": f"{HERE}.Cloud", "init_args": {"poisoned": 1}}, "trainer": {"max_steps": 120}}
+    poisoned: dict[str, Any] = {
+        "data": {"class_path": f"{HERE}.Cloud", "init_args": {"poisoned": 1}},
+        "trainer": {"max_steps": 120},
+    }
 
     def of(seeds: list[int], folder: Path) -> list[Left]:
         data = poisoned["data"]
@@ -220,7 +222,7 @@ def test_a_halted_replica_keeps_its_weights() -> None:
 
 
 def test_a_callback_that_fails_ends_its_own_replica(tmp_path: Path) -> None:
-    noting = {"callbacks": [{"class_path": f"{HERE}.Noting", "init_args": {"fails_for": 2}}]}
+    noting: dict[str, Any] = {"callbacks": [{"class_path": f"{HERE}.Noting", "init_args": {"fails_for": 2}}]}
     first, bad, last = stacked([0, 2, 4], tmp_path / "three", **noting)
     assert bad[0].error == "RuntimeError: I do not like this seed"
     for seed, own in ((0, first), (4, last)):

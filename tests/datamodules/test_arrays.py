@@ -192,6 +192,31 @@ def test_the_ranks_share_a_held_out_split(cls):
     assert sorted(flat(shards)) == sorted(flat(epoch(cls(4, seed=0).val_dataloader(), 0)))
 
 
+@pytest.mark.parametrize(("size", "world"), [(7, 2), (13, 2), (19, 3), (24, 2), (25, 4), (2, 2)])
+def test_the_ranks_take_equally_many_held_out_batches(size, world):
+    """Also where one rank's last batch has a single sample and another rank has none left."""
+
+    class Sized(Numbers):
+        def load(self, split):
+            return (torch.arange(size),)
+
+    data = [placed(Sized(4, seed=0), rank, world) for rank in range(world)]
+    batches = [epoch(one.loader("val"), 0) for one in data]
+    assert len({len(one) for one in batches}) == 1
+    assert all(0 < len(batch) <= Numbers.eval_batch_size for one in batches for batch in one)
+    assert sorted(flat(flat(one) for one in batches)) == list(range(size))
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_a_batch_of_all_ranks_is_the_batch_of_one_process(position):
+    """The same samples, with each rank's batch_size times the ranks: what makes their trainings comparable."""
+    one = epoch(Numbers(4, seed=0, drop_last=True).train_dataloader(), 2)
+    ranks = [placed(Numbers(2, seed=0, drop_last=True), rank, 2) for rank in (0, 1)]
+    shares = [epoch(rank.train_dataloader(), 2) for rank in ranks]
+    assert {len(share) for share in shares} == {len(one)}
+    assert sorted(shares[0][position] + shares[1][position]) == sorted(one[position])
+
+
 @pytest.mark.parametrize("cls", [Noisy, Draws])
 def test_the_ranks_draw_different_random_numbers(cls):
     one, other = (flat(epoch(placed(cls(4, seed=0), rank, 2).train_dataloader(), 0)) for rank in (0, 1))
