@@ -221,7 +221,7 @@ def launch(
     for other in planned.ordered:
         made = store.finished(root / other.folder) if other is not run or not options.force else None
         if made is None:
-            view.listen(other, "start", None)
+            view.listen(other, "start", (other,))
             made = executed(other, how, leader, lambda text: view.listen(run, "note", text))
         else:
             made = replace(made, cached=True)

@@ -20,6 +20,11 @@ def device_name(accelerator: str, index: int) -> str:
     return torch.cuda.get_device_name(index) if accelerator == "gpu" else f"cpu ({platform.machine()})"
 
 
+def has_bf16(accelerator: str) -> bool:
+    """Whether a device computes in bfloat16 faster than in float32; no processor is taken for one."""
+    return accelerator == "gpu" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def peak_memory(accelerator: str) -> int:
     """Bytes: of the device's allocator on a GPU, of the process on a CPU."""
     if accelerator == "gpu":

@@ -67,10 +67,11 @@ class Plan:
         return list(found.values())
 
 
-def make(benchmarks: Sequence[tuple[Benchmark, bool]], replicas: bool = True) -> Plan:
+def make(benchmarks: Sequence[tuple[Benchmark, bool]], replicas: bool = True, bf16: bool = False) -> Plan:
     """The plan for benchmarks, each with whether it was named exactly.
 
-    Without replicas every Run trains alone, under ids of their own: the results differ in rounding.
+    Without replicas every Run trains alone, under ids of their own: the results differ in rounding. With bf16, a device
+    that has that format, benchmarks that allow it train in mixed precision, under ids of their own too.
     Raises BadInput with everything that is wrong in any of them. What a benchmark needs and is not here is bad
     input where the benchmark was named exactly; otherwise its Runs are listed as absent.
     """
@@ -80,7 +81,7 @@ def make(benchmarks: Sequence[tuple[Benchmark, bool]], replicas: bool = True) ->
         try:
             _check_functions(benchmark)
             require(benchmark.needs)
-            plan.runs += Planner(benchmark, replicas=replicas).runs()
+            plan.runs += Planner(benchmark, replicas=replicas, bf16=bf16).runs()
         except BadInput as error:
             problems += error.problems
         except NotHere as error:
@@ -137,6 +138,7 @@ class Planner:
     benchmark: Benchmark
     path: tuple[str, ...] = ()
     replicas: bool = True
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         self.resolver = Resolver(Checker(self.benchmark.file))
@@ -156,6 +158,8 @@ class Planner:
 
     def _at(self, label: str, point: Mapping[str, Any], seeds: Sequence[int]) -> list[Run]:
         settings = copy.deepcopy(dict(self.benchmark.models[label]))
+        if self.bf16 and self.benchmark.bf16:
+            settings["trainer"].setdefault("precision", "bf16-mixed")
         for key, value in point.items():
             _put(settings, key.split("."), value)
         runs: list[Run] = []
@@ -225,7 +229,7 @@ class Planner:
             other = read_benchmark(name, files[name], documents.read(files[name]), {})
         if target not in other.models:
             raise refuse(f"{name} has no model {target!r}", close_matches(target, list(other.models)))
-        planner = Planner(other, path, self.replicas)
+        planner = Planner(other, path, self.replicas, self.bf16)
         runs = planner.label(target, (other.seeds[0] if other.deterministic else seed,))
         planner.resolver.checker.done()
         if len(runs) != 1:

@@ -138,14 +138,14 @@ def execute(options: argparse.Namespace, leader: inside.Leader | None = None) ->
         console.width = 120
     with console.status("loading torch and checking the configurations …"):
         from benchmarks import plan
+        from benchmarks.machine import has_bf16
 
-        planned = plan.make(benchmarks, replicas=not options.no_replicas)
+        place = outer.places(options, leader.place) if leader else _places(options)
+        planned = plan.make(benchmarks, replicas=not options.no_replicas, bf16=has_bf16(place[0]))
         root = _results_folder(options)
         if leader is None:
-            place = _places(options)
             ranks.make_room(planned, {benchmark.name for benchmark, exact in benchmarks if exact}, *place)
         else:
-            place = outer.places(options, leader.place)
             outer.require_only(planned, root, leader.place)
     if options.dry_run:
         return _show_plan(planned, root, options, console)

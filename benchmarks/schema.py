@@ -28,6 +28,7 @@ TOP: dict[str, tuple[type, ...]] = {
     "fit": (bool,),
     "seeds": (int, list),
     "deterministic": (bool,),
+    "bf16": (bool,),
     "threads": (int,),
     "time_limit": (int, float),
     "needs": (list,),
@@ -59,6 +60,7 @@ class Benchmark:
     claims: tuple[Claim, ...]
     paper: Mapping[str, Any] = field(default_factory=dict)
     deterministic: bool = False
+    bf16: bool = False
     threads: int | None = None
     time_limit: float | None = None
     needs: tuple[str, ...] = ()
@@ -90,7 +92,7 @@ def read_benchmark(name: str, path: Path, document: dict[str, Any], settings: Ma
     claims = read_claims(file, document.get("claims", []), models, problems)
     if problems:
         raise BadInput(problems)
-    rest = ("title", "paper", "deterministic", "threads", "time_limit", "summary", "figure")
+    rest = ("title", "paper", "deterministic", "bf16", "threads", "time_limit", "summary", "figure")
     return Benchmark(
         name=name,
         file=file,

@@ -117,8 +117,10 @@ def measured(pairs: Sequence[Pair], options: argparse.Namespace) -> list[dict[st
     """The rows of the pairs, one after the other; a terminal shows which is being measured."""
     from rich.console import Console
 
+    from benchmarks.allocator import keep_memory
     from benchmarks.pairs._turns import measure
 
+    keep_memory()  # as in a worker process, and for both sides
     console, rows = Console(stderr=True), []
     for number, pair in enumerate(pairs, 1):
         if console.is_terminal:

@@ -18,8 +18,9 @@ def add_to_averages(module: pl.LightningModule, values: Mapping[str, Tensor], we
         return False
     suffix = "" if results.dataloader_idx is None else f".{results.dataloader_idx}"
     averages = [results.get(f"{module._current_fx_name}.{name}{suffix}") for name in values]
-    if any(average is None or average.has_reset for average in averages):
+    begun = [average for average in averages if average is not None and not average.has_reset]
+    if len(begun) < len(averages):
         return False
-    for average, value in zip(averages, values.values(), strict=True):
+    for average, value in zip(begun, values.values(), strict=True):
         average.forward(value, weight)
     return True

@@ -45,6 +45,7 @@ def half_square(outputs: Any, targets: Any) -> Any:
 def sides(place: Place, sizes: Sizes, seeds: int, steps: int = STEPS, stacked: bool = True) -> tuple[Side, Side]:
     """The harness on all seeds, and a plain loop on each of them in turn."""
     from benchmarks.pairs import _harness, _plain
+    from benchmarks.pairs._networks import MatrixVector
 
     made = sizes.settings(SKIPPED + steps)
     data = [_plain.assembled(made, seed, place.device)[2] for seed in range(seeds)]
@@ -53,7 +54,8 @@ def sides(place: Place, sizes: Sizes, seeds: int, steps: int = STEPS, stacked: b
     def theirs() -> Work:
         seconds = loss = 0.0
         for seed in range(seeds):
-            model, optimizer, _ = _plain.assembled(made, seed, place.device)
+            network, optimizer, _ = _plain.assembled(made, seed, place.device)
+            model = MatrixVector(network)
             seconds += _plain.timed(model, optimizer, half_square, batches[seed], place.device, SKIPPED)
             loss += _plain.tested(model, half_square, data[seed], place.device) / seeds
         return Work(seconds, seeds * steps, seeds * steps * sizes.batch, loss=loss)

@@ -210,6 +210,25 @@ def test_a_killed_stack_resumes_as_a_stack(how: int, tmp_path: Path) -> None:
     assert not list(broken.rglob("resume.ckpt"))
 
 
+def test_a_benchmark_that_allows_bf16_has_it_where_the_device_does(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+
+    def runs(document: dict[str, Any], bf16: bool) -> list[plan.Run]:
+        path.write_text(yaml.safe_dump(document))
+        return plan.make([(read_benchmark("own", path, read(path), {}), True)], bf16=bf16).runs
+
+    allowed = runs(nets(bf16=True), True)
+    assert {run.config["trainer"]["precision"] for run in allowed} == {"bf16-mixed"}
+    assert all(run.stacked for run in allowed)
+    without = runs(nets(bf16=True), False)
+    assert (
+        [run.id for run in without] == [run.id for run in runs(nets(), True)] == [run.id for run in runs(nets(), False)]
+    )
+    assert not {run.id for run in without} & {run.id for run in allowed}
+    chosen = nets(bf16=True, trainer={"max_steps": 3, "precision": "64-true"})
+    assert {run.config["trainer"]["precision"] for run in runs(chosen, True)} == {"64-true"}
+
+
 def test_stackable_is_said_by_the_resolved_configuration(tmp_path: Path) -> None:
     assert all(stackable(run.config) for run in planned(nets(), tmp_path))
     assert not any(run.stacked for run in planned(nets(), tmp_path, replicas=False))

@@ -78,6 +78,16 @@ def test_a_metric_to_select_by_must_be_logged(tmp_path: Path) -> None:
         train.run(config(select={"monitor": "val/accuracy", "mode": "max"}), 5, tmp_path)
 
 
+def test_the_training_loss_is_the_average_over_the_samples_of_an_epoch(tmp_path: Path) -> None:
+    """Batches of 16, 16 and 8: with weights that do not move it is the loss of all forty."""
+    still = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-12}}
+    model_entry = {"class_path": "tests.benchmarks.shapes.Linear", "init_args": {"in_features": 2}}
+    metrics = train.run(config(optimizer=still, model=model_entry), 5, tmp_path).metrics
+    model = Linear.load_from_checkpoint(tmp_path / "checkpoint.ckpt", weights_only=True).eval()
+    x, y = Line(size=40).load("train")
+    assert metrics["train/loss"] == pytest.approx(float((model(x) - y).square().mean().detach()), rel=1e-6)
+
+
 def test_the_split_metrics_are_averages_over_samples(tmp_path: Path) -> None:
     metrics = train.run(config(), 5, tmp_path).metrics
     model = Linear.load_from_checkpoint(tmp_path / "checkpoint.ckpt", weights_only=True).eval()

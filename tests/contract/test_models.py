@@ -16,6 +16,8 @@ from benchmarks import train
 from benchmarks.build import build
 from tests.contract.entries import Entry, Examples, entry_of
 from zoo._module import ZooModule
+from zoo._replicas import Replicas
+from zoo._stackable import refusal
 
 MODELS = zoo.list_models()
 CHECKS = {"gradients", "export", "pickle", "meta"}
@@ -142,13 +144,22 @@ def test_it_exports_for_any_batch_size(entry: Entry) -> None:
     torch.testing.assert_close(exported(*inputs), model(*inputs))
 
 
-def test_what_vectorizes_has_neither_batch_statistics_nor_its_own_loop(entry: Entry) -> None:
+def test_what_vectorizes_can_be_stacked_and_says_so_for_good_reason(entry: Entry) -> None:
     if not entry.model_class.vectorizes:
         pytest.skip("trained one by one")
-    model = made(entry)
-    assert model.automatic_optimization
-    assert not model.stages()
-    assert not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in model.modules())
+    assert refusal(made(entry), batch_of(entry)) == ""
+    assert set(entry.model_class.initial) <= dict(made(entry).hparams).keys()
+    models = [made(entry, seed).double() for seed in range(3)]
+    batches = [tuple(t.double() if t.is_floating_point() else t for t in batch_of(entry)) for _ in models]
+    together = Replicas([made(entry, seed).double() for seed in range(3)])
+    together.scalars(tuple(map(torch.stack, zip(*batches, strict=True))))["loss"].sum().backward()
+    for number, (model, batch) in enumerate(zip(models, batches, strict=True)):
+        model.step(batch)["loss"].backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            gradient = together.stack.get_parameter(name).grad
+            assert gradient is not None
+            torch.testing.assert_close(gradient[number], parameter.grad, rtol=1e-10, atol=1e-10)
 
 
 def test_exceptions_name_a_check_and_a_reason(entry: Entry) -> None:
