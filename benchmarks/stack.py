@@ -77,7 +77,7 @@ def _tested(
     trainer: pl.Trainer,
 ) -> Outcome:
     """What one member measured, in a test of its own by the trainer of all."""
-    prefix, model = f"{number}/", together.models[number]
+    prefix, model = f"{number}/", together.release(number)
     metrics = {k.removeprefix(prefix): v for k, v in shared.metrics.items() if k.startswith(prefix)}
     seconds = shared.fit_seconds / len(data)
     outcome = Outcome(metrics, steps=shared.steps, fit_seconds=seconds, stacked=len(data))

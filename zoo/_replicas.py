@@ -52,6 +52,12 @@ class Replicas(ZooModule):
             model.to(device=self.device, dtype=self.dtype)
         self._bind()
 
+    def release(self, number: int) -> ZooModule:
+        """A model with tensors of its own again: a saved view would take the whole stack along."""
+        for tensor in _tensors(self.models[number]).values():
+            tensor.data = tensor.data.clone()
+        return self.models[number]
+
     def _bind(self) -> None:
         for number, model in enumerate(self.models):
             own = _tensors(model)

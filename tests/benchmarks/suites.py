@@ -1,4 +1,4 @@
-"""Suites in processes of their own, to be interrupted: started, watched, killed, and their answers compared."""
+"""Trainings and suites to be interrupted: started, watched, killed, and their answers compared."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,20 @@ MARKS = [
     pytest.mark.timeout(900),  # each test starts the command several times
     pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds the workers in /proc"),
 ]
+
+
+class Interruption(pl.Callback):
+    """Ends the training in its n-th batch (from 1): by SIGTERM, as a scheduler does, or by a crash."""
+
+    def __init__(self, batch: int, how: str) -> None:
+        self.left, self.how = batch, how
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            if self.how == "crash":
+                raise ConnectionError("a crash")
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def command(path: Path, results: Path, *more: str, wandb: str = "disabled") -> subprocess.Popen[str]:

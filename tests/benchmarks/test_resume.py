@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from torchmetrics import MeanSquaredError
 from benchmarks import resume, tracking, train
 from benchmarks.resume import Snapshots
 from tests.benchmarks.shapes import Line, Linear
+from tests.benchmarks.suites import Interruption
 
 SHAPES = "tests.benchmarks.shapes"
 HERE = "tests.benchmarks.test_resume"
@@ -47,20 +46,6 @@ class Noted(Linear):
 
     def on_train_epoch_start(self) -> None:
         self.record("noise", torch.rand(2))
-
-
-class Interruption(pl.Callback):
-    """Ends the training in its n-th batch (from 1): by SIGTERM, as a scheduler does, or by a crash."""
-
-    def __init__(self, batch: int, how: str) -> None:
-        self.left, self.how = batch, how
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            if self.how == "crash":
-                raise ConnectionError("a crash")
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def config(**entries: Any) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -15,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from benchmarks import resume, stack, tracking, train
 from benchmarks.resume import Snapshots
 from benchmarks.train import Outcome
+from tests.benchmarks.suites import Interruption
 from zoo._replicas import Replicas
 
 HERE = "tests.benchmarks.stackable"
@@ -23,9 +21,10 @@ Left = tuple[Outcome, Weights, dict[Any, Any]]
 
 
 def config(seed: int, **entries: Any) -> dict[str, Any]:
-    """Five batches of eight an epoch."""
+    """Five batches of eight an epoch; the data follow the seed."""
+    data = entries.pop("data", {"class_path": f"{HERE}.Cloud"})
     return {
-        "data": {"class_path": f"{HERE}.Cloud", "init_args": {"seed": seed}},
+        "data": {**data, "init_args": {**data.get("init_args", {}), "seed": seed}},
         "model": {"class_path": f"{HERE}.Net", "init_args": {"in_features": 2}},
         "fit": True,
         "callbacks": [],
@@ -120,29 +119,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def entries(name: str, seed: int) -> dict[str, Any]:
-    made = {key: dict(value) if isinstance(value, dict) else value for key, value in CASES[name].items()}
-    if "data" in made:
-        made["data"] = {**made["data"], "init_args": {**made["data"]["init_args"], "seed": seed}}
-    return made
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_in_float64_each_replica_is_the_single_run_to_1e_9(name: str, tmp_path: Path) -> None:
     """After 200 steps: the rounding of 2e-16 a step may grow, but not by seven orders."""
-    for seed, own in zip((0, 3), stacked_of(name, [0, 3], tmp_path), strict=True):
-        assert_close(alone(seed, tmp_path / f"alone{seed}", **entries(name, seed)), own, 1e-9)
-
-
-def stacked_of(name: str, seeds: list[int], folder: Path) -> list[Left]:
-    """A stack whose members have data entries of their own seeds."""
-    members, histories = [], []
-    for seed in seeds:
-        (folder / str(seed)).mkdir(parents=True)
-        histories.append(tracking.History(folder / str(seed) / "history.csv"))
-        made = config(seed, **entries(name, seed))
-        members.append(stack.Member(made, seed, folder / str(seed), loggers(histories[-1])))
-    return [left(o, m.folder, h) for o, m, h in zip(stack.run(members), members, histories, strict=True)]
+    for seed, own in zip((0, 3), stacked([0, 3], tmp_path / "both", **CASES[name]), strict=True):
+        assert_close(alone(seed, tmp_path / str(seed), **CASES[name]), own, 1e-9)
 
 
 def test_in_mixed_precision_each_replica_is_the_single_run_to_the_format(tmp_path: Path) -> None:
@@ -185,31 +166,12 @@ def test_a_replica_that_diverges_is_halted_and_changes_nothing_for_the_others(tm
         "data": {"class_path": f"{HERE}.Cloud", "init_args": {"poisoned": 1}},
         "trainer": {"max_steps": 120},
     }
-
-    def of(seeds: list[int], folder: Path) -> list[Left]:
-        data = poisoned["data"]
-        made = [
-            stack.Member(
-                config(s, trainer=poisoned["trainer"], data={**data, "init_args": {**data["init_args"], "seed": s}}),
-                s,
-                folder,
-            )
-            for s in seeds
-        ]
-        folder.mkdir()
-        kept = []
-        for member in made:
-            (folder / str(member.seed)).mkdir()
-            kept.append(stack.Member(member.config, member.seed, folder / str(member.seed)))
-        empty = tracking.History(folder / "history.csv")
-        return [left(o, m.folder, empty) for o, m in zip(stack.run(kept), kept, strict=True)]
-
-    first, bad, last = of([0, 1, 2], tmp_path / "three")
+    first, bad, last = stacked([0, 1, 2], tmp_path / "three", **poisoned)
     assert bad[0].error == "FloatingPointError: the loss is nan at step 50"
     assert not (tmp_path / "three" / "1" / "checkpoint.ckpt").exists()
-    for good, expected in zip((first, last), of([0, 2], tmp_path / "two"), strict=True):
+    for good, expected in zip((first, last), stacked([0, 2], tmp_path / "two", **poisoned), strict=True):
         assert_same(expected, good)
-    (lone,) = of([1], tmp_path / "one")
+    (lone,) = stacked([1], tmp_path / "one", **poisoned)
     assert lone[0].error == bad[0].error
     assert lone[0].steps == 50, "nothing goes on when all are halted"
 
@@ -234,20 +196,6 @@ def test_a_callback_that_fails_ends_its_own_replica(tmp_path: Path) -> None:
     assert bad[0].error == "RuntimeError: I do not like this seed"
     for seed, own in ((0, first), (4, last)):
         assert_close(alone(seed, tmp_path / str(seed), **noting), own, 1e-4)
-
-
-class Interruption(pl.Callback):
-    """Ends the training in its n-th batch (from 1): by SIGTERM, as a scheduler does, or by a crash."""
-
-    def __init__(self, batch: int, how: str) -> None:
-        self.left, self.how = batch, how
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.left -= 1
-        if self.left == 0:
-            if self.how == "crash":
-                raise ConnectionError("a crash")
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 WATCHED: dict[str, Any] = {
@@ -277,6 +225,13 @@ def test_a_stack_resumes_to_the_bit_after_crashes(tmp_path: Path, monkeypatch: p
             stacked([0, 1], tmp_path / "broken", [Interruption(batch, "crash")], every=1e-9, **WATCHED)
     for one, other in zip(expected, stacked([0, 1], tmp_path / "broken", **WATCHED), strict=True):
         assert_same(one, other)
+
+
+def test_a_checkpoint_is_as_small_as_that_of_one_model(tmp_path: Path) -> None:
+    stacked(list(range(20)), tmp_path / "twenty")
+    alone(0, tmp_path / "alone")
+    ours, theirs = ((tmp_path / where / "checkpoint.ckpt").stat().st_size for where in ("twenty/0", "alone"))
+    assert ours <= 1.1 * theirs
 
 
 def test_what_a_replica_left_loads_as_the_model_that_it_is(tmp_path: Path) -> None:
