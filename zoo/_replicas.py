@@ -97,7 +97,8 @@ class Replicas(ZooModule):
         size = self.models[0].inputs(batch)[0].shape[1]
         self._weights[split] = self._weights.get(split, 0) + size
         for name, values in scalars.items():
-            key, part = f"{split}/{name}", values.detach() * size
+            exact = torch.promote_types(values.dtype, torch.float32)  # of short numbers, sums lose the small ones
+            key, part = f"{split}/{name}", values.detach().to(exact) * size
             self._sums[key] = self._sums[key] + part if key in self._sums else part
 
     def on_train_epoch_end(self) -> None:
@@ -144,7 +145,7 @@ class Replicas(ZooModule):
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        norms = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+        norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
         scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1)  # as torch.nn.utils.clip_grad_norm_
         for gradient in gradients:
             gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
@@ -195,9 +196,9 @@ def _move(optimizer: torch.optim.Optimizer, to: Mapping[Tensor, Tensor]) -> None
     for parameter, state in list(optimizer.state.items()):
         stacked = to[parameter]
         del optimizer.state[parameter]
+        alike = {key for key, value in state.items() if key != "step" and value.shape == parameter.shape}
         optimizer.state[stacked] = {
-            key: value.expand_as(stacked).clone() if getattr(value, "shape", None) == parameter.shape else value
-            for key, value in state.items()
+            key: value.expand_as(stacked).clone() if key in alike else value for key, value in state.items()
         }
 
 

@@ -39,7 +39,7 @@ class Jittered(Line):
 
 
 class Net(ZooModule):
-    """A two-layer network whose output weight is tied to nothing and whose scale is a buffer."""
+    """A two-layer network with a scalar parameter, and a buffer of its own seed."""
 
     vectorizes = True
     initial = ("spread",)
@@ -53,10 +53,11 @@ class Net(ZooModule):
         self.lr = lr
         self.inner, self.outer = nn.Linear(in_features, width), nn.Linear(width, 1)
         self.inner.weight.data *= spread
+        self.offset = nn.Parameter(torch.zeros(()))
         self.register_buffer("scale", torch.rand(()) + 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale * self.outer(torch.tanh(self.inner(x))).squeeze(-1)
+        return self.scale * self.outer(torch.tanh(self.inner(x))).squeeze(-1) + self.offset
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         error = self(batch[0]) - batch[1]
@@ -76,7 +77,7 @@ class Tied(Net):
         self.outer.weight = self.inner.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.outer(torch.tanh(self.inner(x))).sum(-1)
+        return self.outer(torch.tanh(self.inner(x))).sum(-1) + self.offset
 
 
 class Noting(pl.Callback):
