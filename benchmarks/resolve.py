@@ -162,7 +162,7 @@ def _misfit(model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
         name = config["data"]["class_path"].rpartition(".")[2]
         return f"{kind.__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
     if kind.vectorizes and (reason := refusal(model, batch)):
-        return f"{kind.__name__} declares vectorizes, but {reason}: without it, seeds train alone"
+        return f"{kind.__name__} declares vectorizes, but {reason}: leave it False, and seeds train one by one"
     return ""
 
 

@@ -59,7 +59,10 @@ def _trial(model: ZooModule, batch: Any) -> str:
     try:
         together.scalars(tuple(torch.stack([tensor, tensor]) for tensor in batch))["loss"].sum().backward()
     except Exception as error:  # whatever torch says of what cannot be mapped over
-        return f"its step cannot be mapped over replicas: {str(error).strip().partition(chr(10))[0]}"
+        said = str(error).strip().partition("\n")[0]
+        if "random operation" in said:
+            return "its step draws random numbers, which have to come with the batch"
+        return f"its step cannot be mapped over replicas: {said}"
     return "its step records, which is for callbacks and test_step" if together.stack._records else ""
 
 

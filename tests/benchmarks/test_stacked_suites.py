@@ -93,7 +93,7 @@ def test_every_precision_without_scaling_stacks(precision: str, tmp_path: Path) 
 
 REASONS = {
     "Normalised": "norm keeps batch statistics",
-    "Dropped": "its step cannot be mapped over replicas",
+    "Dropped": "its step draws random numbers, which have to come with the batch",
     "Choosing": "its step cannot be mapped over replicas",
     "Hooked": "it defines on_train_batch_end, which is not called for a stack",
     "Recording": "its step records, which is for callbacks and test_step",
