@@ -43,16 +43,18 @@ class OneOf:
     """The trainer as one replica's callbacks see it: with its data and its metrics."""
 
     def __init__(self, trainer: pl.Trainer, number: int, model: pl.LightningModule, data: pl.LightningDataModule):
-        self._trainer, self._prefix = trainer, f"{number}/"
-        self.lightning_module, self.datamodule = model, data
+        vars(self).update(_trainer=trainer, _prefix=f"{number}/", lightning_module=model, datamodule=data)
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
-        metrics, prefix = self._trainer.callback_metrics, self._prefix
+        metrics, prefix = vars(self)["_trainer"].callback_metrics, vars(self)["_prefix"]
         return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._trainer, name)
+        return getattr(vars(self)["_trainer"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"trainer.{name} is shared with other seeds: a callback that is per_replica only looks")
 
 
 class PerReplica(pl.Callback):

@@ -98,6 +98,13 @@ class Noting(pl.Callback):
         pl_module.log("test/first_loss", pl_module.recorded["loss"][0])
 
 
+class Stopping(Noting):
+    """Says that it only looks, and would end the training of all."""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        trainer.should_stop = True
+
+
 class Steering(Noting):
     """Says that it only looks, but has a hook in the middle of a step."""
 

@@ -198,6 +198,12 @@ def test_a_callback_that_fails_ends_its_own_replica(tmp_path: Path) -> None:
         assert_close(alone(seed, tmp_path / str(seed), **noting), own, 1e-4)
 
 
+def test_a_callback_that_does_more_than_look_is_told_so(tmp_path: Path) -> None:
+    stopping: dict[str, Any] = {"callbacks": [{"class_path": f"{HERE}.Stopping", "init_args": {}}]}
+    for outcome, _, _ in stacked([0, 1], tmp_path, **stopping):
+        assert outcome.error.startswith("AttributeError: trainer.should_stop is shared with other seeds")
+
+
 WATCHED: dict[str, Any] = {
     "callbacks": [{"class_path": f"{HERE}.Noting", "init_args": {"fails_for": 4}}],
     "select": {"monitor": "val/loss", "mode": "min"},
