@@ -59,8 +59,18 @@ def lead(options: argparse.Namespace, place: Place, execute: Callable[[argparse.
         os._exit(INTERRUPTED)  # the others were interrupted, too, and would hear nothing
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends those that are left when the first one ends
+        if status == 0:  # else others may still be in the midst of it
+            _part()
         word.say("exit", status)
     return status
+
+
+def _part() -> None:
+    """Takes down what rank 0 and the others trained by, if they did."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _met(place: Place) -> Word | None:
@@ -97,8 +107,8 @@ def along(arguments: Sequence[str] | None, place: Place) -> int:
         how, place = prepared(run, options, options.results.resolve(), where, place)
         if fault := train_along(run, how, place):
             word.blame(fault)
-            print(f"rank {place.rank}: {fault}", file=sys.stderr)
-        return 1 if fault else 0
+            print(f"rank {place.rank}: {fault}", file=sys.stderr, flush=True)
+        os._exit(1 if fault else 0)  # what the ranks talk by may abort a process that takes its time to end
     except BadInput as error:
         word.blame(str(error))
         return 2
