@@ -10,10 +10,12 @@ from benchmarks.problems import Problem, unknown_key, wrong_type
 
 EVIDENCE = ("published", "derived", "measured")
 COMMON = {"kind": str, "model": str, "metric": str, "evidence": str, "source": str, "statistic": str, "at": dict}
+#: A difference to another model's metric, or a ratio of both, paired by seed.
+AGAINST: dict[str, tuple[type, bool]] = {"than": (str, False), "by": (str, False)}
 #: What each kind takes beside the common keys: name → (type, required).
 KINDS: dict[str, dict[str, tuple[type, bool]]] = {
-    "value": {"value": (float, True), "tolerance": (float, True)},
-    "bound": {"at_least": (float, False), "at_most": (float, False)},
+    "value": {"value": (float, True), "tolerance": (float, True), **AGAINST},
+    "bound": {"at_least": (float, False), "at_most": (float, False), **AGAINST},
     "slope": {"over": (str, True), "value": (float, True), "tolerance": (float, True)},
     "monotone": {"over": (str, True), "direction": (str, True)},
     "better": {"than": (str, True), "goal": (str, True), "margin": (float, False), "by": (str, False)},
@@ -52,8 +54,9 @@ class Claim:
     @property
     def stated(self) -> str:
         """The statement's right-hand side as a reader sees it."""
+        against = f" ({'ratio' if self.by == 'ratio' else 'difference'} to {self.than})" if self.than else ""
         if self.kind == "value":
-            return f"{self.value:g} ± {self.tolerance:g}"
+            return f"{self.value:g} ± {self.tolerance:g}{against}"
         if self.kind == "slope":
             return f"slope {self.value:g} ± {self.tolerance:g}"
         if self.kind == "monotone":
@@ -62,7 +65,7 @@ class Claim:
             margin = f" by {self.margin:g}" if self.margin else ""
             return f"{self.goal} than {self.than}{margin}{' ×' if self.by == 'ratio' else ''}"
         low = [f"≥ {self.at_least:g}"] if self.at_least is not None else []
-        return ", ".join(low + ([f"≤ {self.at_most:g}"] if self.at_most is not None else []))
+        return ", ".join(low + ([f"≤ {self.at_most:g}"] if self.at_most is not None else [])) + against
 
 
 def read_claims(file: str, items: Any, models: Mapping[str, Any], problems: list[Problem]) -> tuple[Claim, ...]:
@@ -114,10 +117,12 @@ def _check_relations(file: str, entry: str, item: Any, problems: list[Problem]) 
     for key in ("tolerance", "margin"):
         if isinstance(item.get(key), int | float) and item[key] < 0:
             problems.append(Problem(file, f"{entry}.{key}", f"expected at least 0, got {item[key]}"))
-    if item["kind"] == "better" and item.get("than") == item.get("model"):
+    if "than" in item and item["than"] == item.get("model"):
         problems.append(
             Problem(file, f"{entry}.than", f"{item.get('than')!r} is compared with itself: name another model")
         )
+    if item["kind"] != "better" and "by" in item and "than" not in item:
+        problems.append(Problem(file, f"{entry}.by", "a difference or a ratio needs than: the model to compare with"))
     if item["kind"] == "bound" and not {"at_least", "at_most"} & set(item):
         problems.append(Problem(file, entry, "a bound needs at_least or at_most"))
 

@@ -124,7 +124,21 @@ class Resolver:
         reason = model is not None and (_objection(model, config, spec) or _misfit(model, config, spec))
         if reason:
             self.checker.add(f"models.{label}", reason)
-        return reason == ""
+        return reason == "" and model is not None and self._watched(model, config)
+
+    def _watched(self, model: ZooModule, config: Mapping[str, Any]) -> bool:
+        """Whether every callback can be built, and has nothing against the model and its data (`refusal`)."""
+        before = len(self.checker.problems)
+        for number, node in enumerate(config["callbacks"]):
+            try:
+                callback = build(node)
+                refusal = getattr(callback, "refusal", None)
+                reason = refusal(model, build(config["data"])) if refusal else ""
+            except Exception as error:  # a constructor may raise anything
+                reason = _first_line(error)
+            if reason:
+                self.checker.add(f"callbacks[{number}]", reason)
+        return len(self.checker.problems) == before
 
     def _built(self, entry: str, node: Mapping[str, Any]) -> ZooModule | None:
         try:

@@ -128,6 +128,8 @@ def _samples(claim: Claim, rows: Rows) -> Samples:
     if claim.kind == "monotone":
         sign = 1.0 if claim.direction == "increasing" else -1.0
         return {seed: min(_steps(curve, sign)) for seed, curve in by_seed.items()}
+    if claim.than is not None:
+        return {seed: _against(claim, pair) for seed, pair in by_seed.items() if len(pair) == 2}
     return {seed: values[claim.model] for seed, values in by_seed.items()}
 
 
@@ -154,6 +156,16 @@ def _advantage(claim: Claim, pair: Mapping[str, float]) -> float:
     if ours <= 0 or theirs <= 0:
         raise ValueError("a ratio needs positive values")
     return math.log(ours / theirs)
+
+
+def _against(claim: Claim, pair: Mapping[str, float]) -> float:
+    """The model's metric beside the other's: their difference or ratio."""
+    ours, theirs = pair[claim.model], pair[str(claim.than)]
+    if claim.by == "difference":
+        return ours - theirs
+    if theirs == 0:
+        raise ValueError(f"a ratio to {claim.than}, which is 0")
+    return ours / theirs
 
 
 def _test(claim: Claim, samples: Samples, rows: Rows, deterministic: bool) -> Verdict:

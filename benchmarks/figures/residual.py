@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from benchmarks.figures.axes import panels
 from benchmarks.store import Result
 
 
 def learning(results: Sequence[Result]) -> Figure:
     """Validation accuracy and training loss along the epochs, a line a seed; dots are the test accuracies."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2, height=3.4)
     for position, result in enumerate(results):
         history, colour = result.history(), f"C{position % 10}"
         for axes, name, scale in ((left, "val/accuracy", 100), (right, "train/loss", 1)):
@@ -22,6 +22,4 @@ def learning(results: Sequence[Result]) -> Figure:
     left.set(xlabel="epoch", ylabel="accuracy in %", title="Validation (lines) and test (dots)")
     right.set(xlabel="epoch", ylabel="loss", yscale="log", title="Training")
     left.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure

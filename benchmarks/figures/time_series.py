@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.figures.axes import COLOURS, panels
 from benchmarks.store import Result
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito's, told apart by everyone
 
 
 def accuracy(results: Sequence[Result]) -> Figure:
     """Test accuracy of every seed with its mean, and the running median of the training loss, model by model."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2, 3))
+    figure, (left, right) = panels(2, ratios=(2, 3))
     models = list(dict.fromkeys(result.model for result in results))
     for position, model in enumerate(models):
         own, colour = [result for result in results if result.model == model], COLOURS[position % len(COLOURS)]
@@ -29,8 +27,6 @@ def accuracy(results: Sequence[Result]) -> Figure:
     left.set(ylabel="test accuracy in %", title="Every seed and the mean")
     right.set(xlabel="epoch", ylabel="training loss", yscale="log", title="Training loss, running median")
     right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

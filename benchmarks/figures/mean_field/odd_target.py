@@ -1,4 +1,4 @@
-"""Figures of the mean-field family."""
+"""The odd-target figure: networks of finite width beside their infinite-width limit."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.figures.axes import COLOURS, panels
 from benchmarks.store import Result
 from zoo.mean_field.infinite_width import odd_target_bound, odd_target_path
-
-COLOURS = {"wide": "#0072B2", "narrow": "#D55E00"}
 
 
 def decay(results: Sequence[Result]) -> Figure:
@@ -18,14 +17,14 @@ def decay(results: Sequence[Result]) -> Figure:
 
     The lines of Hajjar and Chizat's figure for odd targets: every seed of every width, the ODE and its bound.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2)
     config = results[0].config()
     dim, lr = config["data"]["init_args"]["dim"], config["model"]["init_args"]["lr"]
     every = config["callbacks"][0]["init_args"]["every"]
     limit = 1
+    models = list(dict.fromkeys(result.model for result in results))
     for position, result in enumerate(results):
-        arrays, colour = result.arrays(), COLOURS.get(result.model, f"C{position}")
+        arrays, colour = result.arrays(), COLOURS[models.index(result.model) % len(COLOURS)]
         first = result.model not in [r.model for r in results[:position]]
         label = f"{result.model}, width {result.config()['model']['init_args']['width']}" if first else None
         steps = every * np.arange(len(arrays["distance"]))
@@ -38,6 +37,4 @@ def decay(results: Sequence[Result]) -> Figure:
     left.set(xlabel="step", ylabel=r"$\|w(t) - w^*\|$", yscale="log", title="Distance to the best linear predictor")
     right.set(xlabel="step", ylabel=r"mean $(f(x) - w(t)\cdot x)^2$", yscale="log", title="How far from linear")
     left.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure

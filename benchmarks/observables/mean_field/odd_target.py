@@ -1,4 +1,4 @@
-"""What is measured along the training of mean-field networks."""
+"""What is measured along the training on an odd target."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from datamodules import OddTarget
+from zoo.mean_field import TwoLayerReLU
 from zoo.mean_field.infinite_width import odd_target_bound, odd_target_path
 
 
@@ -22,6 +24,8 @@ class OddTargetDynamics(pl.Callback):
         test/late_rate     -slope of log distance over t in the steps `window`
         test/defect        max of the defects
         test/excess_loss   test loss less that of the best linear predictor on the same test set
+
+    Raises ValueError for every < 1, and for a target that is not odd or another model: the limit is not theirs.
     """
 
     per_replica = True
@@ -32,8 +36,20 @@ class OddTargetDynamics(pl.Callback):
         self.every = every
         self.window = window
 
+    def refusal(self, model: pl.LightningModule, data: pl.LightningDataModule) -> str:
+        """Why this model and data cannot be followed; nothing where they can."""
+        if not isinstance(data, OddTarget):
+            return (
+                f"the infinite-width limit is that of an odd target, and {type(data).__name__} is none: use OddTarget"
+            )
+        if not isinstance(model, TwoLayerReLU):
+            return f"the infinite-width limit is that of TwoLayerReLU, not of {type(model).__name__}"
+        return ""
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if reason := self.refusal(pl_module, data):
+            raise ValueError(reason)
         self.target = data.best_linear.to(pl_module.device)
         self.probe = data.held_out("val")[0]
         self._measure(pl_module)

@@ -1,0 +1,1 @@
+"""Figures of the mean-field family: a file a benchmark."""
