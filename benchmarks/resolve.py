@@ -74,7 +74,7 @@ class Resolver:
         own = f"models.{label}"
         data = self._once("data", settings["data"], seed)
         data_entry, spec = data or (None, None)
-        model = self.checker.resolve(own, settings["model"], ZooModule, fill=spec.arguments) if spec else None
+        model = self._model(own, settings["model"], spec) if spec else None
         config: dict[str, Any] = {"data": data_entry, "model": model, "fit": settings["fit"]}
         optimizer = {"optimizer": (torch.optim.Optimizer, ("params",), ())}
         schedule = {"lr_scheduler": (torch.optim.lr_scheduler.LRScheduler, ("optimizer",), ("interval", "monitor"))}
@@ -91,6 +91,17 @@ class Resolver:
         if spec is None or None in (*config["callbacks"], *config.values()):
             return None
         return (config, spec) if self._fits(label, config, spec) else None
+
+    def _model(self, entry: str, node: Any, spec: Spec) -> dict[str, Any] | None:
+        """The model entry with its arguments, those of a model among them filled in as well."""
+        arguments = node.get("init_args") if isinstance(node, dict) else None
+        if isinstance(arguments, dict):
+            inner = {key: value for key, value in arguments.items() if isinstance(value, dict) and _describes(value)}
+            made = {key: self._model(f"{entry}.init_args.{key}", value, spec) for key, value in inner.items()}
+            if None in made.values():
+                return None
+            node = {**node, "init_args": {**arguments, **made}}
+        return self.checker.resolve(entry, node, ZooModule, fill=spec.arguments)
 
     @staticmethod
     def key(node: Any, seed: int) -> str:
@@ -150,6 +161,11 @@ class Resolver:
             about = message.partition(" ")[0]
             self.checker.add(f"{entry}.init_args" + (f".{about}" if about in node["init_args"] else ""), message)
             return None
+
+
+def _describes(value: Mapping[str, Any]) -> bool:
+    """Whether an argument describes an untrained model; another Run's model was resolved with that Run."""
+    return "class_path" in value and "from" not in value
 
 
 def _objection(model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:

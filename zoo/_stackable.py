@@ -32,7 +32,7 @@ def refusal(model: ZooModule, batch: Any | None = None) -> str:
         return "it does not declare vectorizes"
     if model.stages() or not model.automatic_optimization:
         return "it has stages or a loop of its own"
-    if kept := [name for name, part in model.named_modules() if _keeps_statistics(part)]:
+    if kept := [name for name, part in model.named_modules() if keeps_statistics(part)]:
         return f"{kept[0]} keeps batch statistics"
     if own := [name for name in UNCALLED if getattr(kind, name) is not getattr(ZooModule, name)]:
         return f"it defines {own[0]}, which is not called for a stack"
@@ -41,7 +41,8 @@ def refusal(model: ZooModule, batch: Any | None = None) -> str:
     return _trial(model, batch) if batch is not None else ""
 
 
-def _keeps_statistics(part: nn.Module) -> bool:
+def keeps_statistics(part: nn.Module) -> bool:
+    """Whether a layer's output depends on the other samples of its batches, in running statistics."""
     return isinstance(part, nn.modules.batchnorm._BatchNorm) or getattr(part, "track_running_stats", False)
 
 

@@ -52,6 +52,26 @@ def test_bound(bounds: dict[str, float], value: float, expected: str) -> None:
     assert verdict(claim("bound", **bounds), rows(value, value, value)) == expected
 
 
+@pytest.mark.parametrize(("by", "expected"), [("ratio", 1.5), ("difference", 1.0)])
+def test_value_beside_another_model_is_paired_by_seed(by: str, expected: float) -> None:
+    """3 beside 2 in every seed, whatever the level of the seed: of the ratio, its scale, of the difference, its shift."""
+    levels = (1.0, 10.0, 100.0)
+    scaled = [(3 * x, 2 * x) if by == "ratio" else (3 + x, 2 + x) for x in levels]
+    given = rows(*(a for a, _ in scaled)) + rows(*(b for _, b in scaled), model="b")
+    made = judge(claim("value", than="b", by=by, value=expected, tolerance=1e-9), given)
+    assert (made.verdict, made.n) == ("reproduced", 3)
+    assert made.interval == pytest.approx((expected, expected))
+    low = claim("bound", than="b", by=by, at_most=expected - 1e-6)
+    assert verdict(low, given) == "not reproduced"
+    assert low.stated == f"≤ {expected - 1e-6:g} ({by} to b)"
+
+
+def test_a_ratio_to_zero_is_not_reproduced() -> None:
+    given = rows(1.0, 1.0, 1.0) + rows(0.0, 1.0, 1.0, model="b")
+    made = judge(claim("value", than="b", by="ratio", value=1.0, tolerance=9.0), given)
+    assert (made.verdict, made.reason) == ("not reproduced", "a ratio to b, which is 0")
+
+
 @pytest.mark.parametrize(("exponent", "expected"), [(-2.0, "reproduced"), (-1.85, "not reproduced")])
 def test_slope_is_the_log_log_exponent(exponent: float, expected: str) -> None:
     curve = [row((1 + seed) * depth**exponent, seed, depth=depth) for seed in range(3) for depth in (8, 16, 64)]
