@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from benchmarks import documents, tables
 
 FOLDER = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parent.parent
 KEPT = ("id", "benchmark", "model", "seed", "point", "status", "error", "params", "steps", "fit_seconds", "metrics")
 
 
@@ -37,7 +39,8 @@ def of(benchmark: str) -> dict[str, Any]:
 def keep(family: str, results: Path) -> Path:
     """Writes the reference results of the family's benchmarks that have finished Runs as they are now.
 
-    What was kept of another benchmark stays, with the date of its own run. Raises ValueError where none was run.
+    The figure of each lies in `zoo/FAMILY/figures/` then, if the family's README shows it. What was kept of another
+    benchmark stays, with the date of its own run. Raises ValueError where none was run.
     """
     from benchmarks import plan, report, schema, store
 
@@ -54,7 +57,18 @@ def keep(family: str, results: Path) -> Path:
     whole = {n: part if part["runs"] else kept.get(n, part) for n, part in anew.items()}
     path = FOLDER / f"{family}.json"
     store.write_whole(path, json.dumps(whole, indent=1) + "\n")
+    _keep_figures([name for name in files if anew[name]["runs"]], results)
     return path
+
+
+def _keep_figures(names: Sequence[str], results: Path) -> None:
+    """Puts the figures of benchmarks where the families' READMEs show them."""
+    for family, _, name in (full.partition("/") for full in names):
+        folder, drawn = ROOT / "zoo" / family, results / family / name / "figure.png"
+        shown = f"figures/{name}.png"
+        if drawn.is_file() and shown in (folder / "README.md").read_text(encoding="utf-8"):
+            (folder / "figures").mkdir(exist_ok=True)
+            shutil.copyfile(drawn, folder / shown)
 
 
 def _part(name: str, made: Any, done: Sequence[Any]) -> dict[str, Any]:
@@ -117,8 +131,7 @@ def filled(text: str, made: Mapping[str, str]) -> str:
 
 def readmes() -> list[Path]:
     """The checkout's READMEs that may hold generated tables."""
-    root = Path(__file__).parent.parent
-    return [path for path in (root / "README.md", *sorted(root.glob("zoo/*/README.md"))) if path.is_file()]
+    return [path for path in (ROOT / "README.md", *sorted(ROOT.glob("zoo/*/README.md"))) if path.is_file()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -43,6 +43,7 @@ class Verdict:
             "model": claim.model,
             "metric": claim.metric,
             "at": dict(claim.at),
+            "than": claim.than,
             "stated": claim.stated,
             "evidence": claim.evidence,
             "source": claim.source,

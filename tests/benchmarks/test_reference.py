@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,12 @@ def test_reference_results_say_where_they_come_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_every_judged_claim_of_the_reference_rests_on_its_runs(name: str) -> None:
-    """The verdicts' means are those of the rows beside them, for the kinds that average one metric."""
+    """The verdicts' means are those of the rows beside them, for the claims that average one metric."""
     document = PARTS[name]
-    for claim in (c for c in document["claims"] if c["kind"] in ("value", "bound") and c["verdict"] != "not run"):
-        key = (claim["benchmark"], claim["model"])
-        rows = [row for row in document["runs"] if (row["benchmark"], row["model"]) == key]
+    alone = [c for c in document["claims"] if c["kind"] in ("value", "bound") and not c.get("than")]
+    for claim in (c for c in alone if c["verdict"] != "not run"):
+        rows = [row for row in document["runs"] if row["model"] == claim["model"]]
+        rows = [row for row in rows if all(row["point"].get(key, v) == v for key, v in claim["at"].items())]
         assert len(rows) == claim["n"]
         if claim["statistic"] == "mean":
             mean = sum(row["metrics"][claim["metric"]] for row in rows) / len(rows)
@@ -71,6 +73,16 @@ def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
     assert made.startswith("before\n<!-- results a/b -->\n\n| new |\n\n<!-- end -->\nafter")
     assert "Not run yet." in made
     assert reference.filled(made, {"a/b": "| new |"}) == made
+
+
+def test_every_picture_of_a_readme_is_there_and_every_picture_is_shown() -> None:
+    for readme in reference.readmes():
+        shown = {
+            readme.parent / name for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme.read_text(encoding="utf-8"))
+        }
+        assert all(path.is_file() for path in shown), shown
+        if readme.parent != reference.ROOT:
+            assert shown == set(readme.parent.glob("figures/*.png"))
 
 
 def test_every_reference_belongs_to_a_family_with_benchmarks() -> None:

@@ -54,7 +54,7 @@ def test_bound(bounds: dict[str, float], value: float, expected: str) -> None:
 
 @pytest.mark.parametrize(("by", "expected"), [("ratio", 1.5), ("difference", 1.0)])
 def test_value_beside_another_model_is_paired_by_seed(by: str, expected: float) -> None:
-    """3 beside 2 in every seed: the level of a seed scales the ratio and shifts the difference, and leaves both alone."""
+    """3 beside 2 in every seed: a level of the seed that scales a ratio, or shifts a difference, leaves it alone."""
     levels = (1.0, 10.0, 100.0)
     scaled = [(3 * x, 2 * x) if by == "ratio" else (3 + x, 2 + x) for x in levels]
     given = rows(*(a for a, _ in scaled)) + rows(*(b for _, b in scaled), model="b")
