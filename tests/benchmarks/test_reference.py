@@ -75,6 +75,19 @@ def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
     assert reference.filled(made, {"a/b": "| new |"}) == made
 
 
+def test_figures_are_kept_where_a_readme_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    for name in ("shown", "hidden"):
+        drawn = tmp_path / "results/family" / name / "figure.png"
+        drawn.parent.mkdir(parents=True)
+        drawn.write_bytes(name.encode())
+    (tmp_path / "zoo/family").mkdir(parents=True)
+    (tmp_path / "zoo/family/README.md").write_text("![a figure](figures/shown.png)")
+    reference._keep_figures(["family/shown", "family/hidden", "family/undrawn"], tmp_path / "results")
+    kept = {path.name: path.read_text() for path in (tmp_path / "zoo/family/figures").iterdir()}
+    assert kept == {"shown.png": "shown"}
+
+
 def test_every_picture_of_a_readme_is_there_and_every_picture_is_shown() -> None:
     for readme in reference.readmes():
         shown = {
