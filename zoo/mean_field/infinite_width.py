@@ -1,4 +1,4 @@
-"""Closed dynamics of two-layer ReLU networks of infinite width."""
+"""Closed dynamics and limits of two-layer ReLU networks of infinite width."""
 
 from __future__ import annotations
 
