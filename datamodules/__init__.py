@@ -11,10 +11,12 @@ _MODULES = {
     "Digits": "images",
     "FashionMNIST": "images",
     "Field": "_spec",
+    "InterpolationPoints": "curves",
     "MNIST": "images",
     "OddTarget": "points",
     "Spec": "_spec",
     "StreamDataModule": "_arrays",
+    "ThreeBumps": "curves",
     "UCR": "series",
 }
 __all__ = list(_MODULES)
