@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, jvp
+from torch.func import functional_call, grad, vjp, vmap
 
 Change = dict[str, Tensor]  # of each parameter, by its name
 
@@ -14,10 +14,10 @@ Change = dict[str, Tensor]  # of each parameter, by its name
 def tangent_features(model: nn.Module, x: Tensor) -> Tensor:
     """J(x) = d f(x) / d theta at the model's parameters: (N, P) in float64, for outputs of shape (N,).
 
-    The tangent kernel is J(x) J(x')^T.
+    The tangent kernel is J(x) J(x')^T. A sample's row must not depend on the other samples.
     """
-    function, parameters = _function(model, x)
-    rows = jacrev(function)(parameters)
+    function, parameters, x = _exactly(model, x)
+    rows = vmap(grad(lambda theta, sample: function(theta, sample[None])[0]), (None, 0))(parameters, x)
     return torch.cat([row.flatten(1) for row in rows.values()], dim=1)
 
 
@@ -31,27 +31,32 @@ def minimum_norm_change(model: nn.Module, x: Tensor, y: Tensor) -> Change:
     each parameter's change has its shape, in float64. The pseudo-inverse is taken of J itself: through the kernel
     J J^T the condition number would be squared.
     """
-    function, parameters = _function(model, x)
-    delta = torch.linalg.pinv(tangent_features(model, x)) @ (y.double() - function(parameters))
-    sizes = [parameter.numel() for parameter in parameters.values()]
-    parts = delta.split(sizes)
+    function, parameters, inputs = _exactly(model, x)
+    delta = torch.linalg.pinv(tangent_features(model, x)) @ (y.double() - function(parameters, inputs))
+    parts = delta.split([parameter.numel() for parameter in parameters.values()])
     return {name: part.view_as(parameters[name]) for name, part in zip(parameters, parts, strict=True)}
 
 
 def linearised(model: nn.Module, x: Tensor, change: Mapping[str, Tensor]) -> Tensor:
-    """f(x) + J(x) delta in float64, of shape (N,), without forming J(x)."""
-    function, parameters = _function(model, x)
-    value, directional = jvp(function, (parameters,), ({name: change[name] for name in parameters},))
-    return value + directional
+    """f(x) + J(x) delta in float64, of shape (N,), without forming J(x).
+
+    J delta is the gradient of u -> (J^T u) . delta: reverse mode twice, which every layer of torch knows.
+    """
+    function, parameters, x = _exactly(model, x)
+    value, pulled_back = vjp(lambda theta: function(theta, x), parameters)
+
+    def along_change(u: Tensor) -> Tensor:
+        return torch.stack([(part * change[name]).sum() for name, part in pulled_back(u)[0].items()]).sum()
+
+    return value + grad(along_change)(torch.zeros_like(value))
 
 
-def _function(model: nn.Module, x: Tensor) -> tuple[Callable[[Change], Tensor], Change]:
-    """theta -> f(x; theta) in float64, and the present theta."""
+def _exactly(model: nn.Module, x: Tensor) -> tuple[Callable[[Change, Tensor], Tensor], Change, Tensor]:
+    """(theta, x) -> f(x; theta), the present theta of what is trained, and x, all in float64."""
 
     def exact(tensor: Tensor) -> Tensor:
         return tensor.detach().double() if tensor.is_floating_point() else tensor
 
     parameters = {name: exact(p) for name, p in model.named_parameters() if p.requires_grad}
     fixed = {name: exact(t) for name, t in (*model.named_parameters(), *model.named_buffers())}
-    inputs = exact(x)
-    return lambda theta: functional_call(model, {**fixed, **theta}, (inputs,)), parameters
+    return lambda theta, inputs: functional_call(model, {**fixed, **theta}, (inputs,)), parameters, exact(x)
