@@ -119,7 +119,7 @@ def test_a_training_keeps_float64_and_ends_after_an_epoch(tmp_path: Path) -> Non
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     assert trainer.current_epoch == 1
-    assert all(buffer.dtype == torch.float64 for buffer in model.buffers())
+    assert all(tensor.dtype == torch.float64 for tensor in model.state_dict().values())
     x, y = samples()
     # the epoch's batches are shuffled: rounding, as above
     torch.testing.assert_close(model(x), fit(made(), x, y)(x), rtol=0, atol=1e-9)

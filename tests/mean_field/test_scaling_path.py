@@ -125,7 +125,7 @@ def test_a_model_that_is_linear_in_its_parameters_is_its_own_linearisation() -> 
 
 
 def test_the_lazy_movement_falls_as_the_square_of_the_scale() -> None:
-    """J is homogeneous of degree 1 in theta: with f = 0 at the start, delta ~ 1 / scale and ||delta||/||theta|| ~ scale^-2."""
+    """J is homogeneous of degree 1 in theta: where f starts at 0, delta ~ 1 / scale beside theta ~ scale."""
     (x, y), moved = points(), []
     for scale in (1.0, 16.0):
         model = made(scale=scale)
@@ -187,7 +187,7 @@ def test_a_training_that_goes_on_keeps_its_start() -> None:
     first.on_train_start(trainer, model)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter *= 1.5
+            parameter.mul_(1.5)
     again = ScalingPath(grid=11)
     again.load_state_dict(first.state_dict())
     again.on_train_start(trainer, model)

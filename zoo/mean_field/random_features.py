@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo._module import ZooModule
 
@@ -36,7 +36,6 @@ class RandomFeatures(ZooModule):
     weight: Tensor
     bias: Tensor
     factor: Tensor
-    output: Tensor
 
     def __init__(self, in_features: int, features: int = 100, bound: float = 1.0, rcond: float = 1e-12) -> None:
         super().__init__()
@@ -54,7 +53,7 @@ class RandomFeatures(ZooModule):
         self.register_buffer("weight", torch.empty(features, in_features, dtype=exact).uniform_(-bound, bound))
         self.register_buffer("bias", torch.empty(features, dtype=exact).uniform_(-bound, bound))
         self.register_buffer("factor", torch.zeros(features + 1, features + 1, dtype=exact))
-        self.register_buffer("output", torch.zeros(features, dtype=exact))
+        self.output = nn.Parameter(torch.zeros(features, dtype=exact), requires_grad=False)  # solved for
 
     def hidden(self, x: Tensor) -> Tensor:
         """H of shape (N, features)."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.figures.axes import COLOURS, panels
@@ -15,27 +16,28 @@ from datamodules import InterpolationPoints
 def path(results: Sequence[Result]) -> Figure:
     """Curves of one seed along the path, and how far parameters and curves of all seeds move against the scale."""
     figure, (left, middle, right) = panels(3)
-    scales = [float(result.config()["model"]["init_args"]["scale"]) for result in results]
-    each = sorted(set(scales))
-    for number, scale in enumerate(each):
-        first = results[scales.index(scale)]
-        curve = first.arrays()["curve"][0]
-        colour = COLOURS[number % len(COLOURS)]
-        left.plot(np.linspace(-1, 1, len(curve)), curve, color=colour, lw=1.2, label=f"scale {scale:g}")
-        interpolant = first.arrays()["interpolant"][0]
-    left.plot(np.linspace(-1, 1, len(interpolant)), interpolant, "k--", lw=1, label="tangent kernel")
-    points = InterpolationPoints
-    left.plot(points.locations, points.values, "ko", ms=4)
-    left.set(xlabel="u", ylabel="f(u, 1)", title="After training from each scale")
-    names = {"movement": (middle, "Movement of the parameters"), "kernel_distance": (right, "Distance to the kernel")}
-    for name, (axes, title) in names.items():
-        measured = [result.metrics[f"test/{name}"] for result in results]
+    scales = np.array([float(result.config()["model"]["init_args"]["scale"]) for result in results])
+    each = np.unique(scales)
+    _curves(left, {scale: results[int(np.argmax(scales == scale))] for scale in (each[::2] if len(each) > 3 else each)})
+    for axes, name, power in ((middle, "movement", -2), (right, "kernel_distance", -1)):
+        measured = np.array([result.metrics[f"test/{name}"] for result in results])
         axes.plot(scales, measured, "o", color=COLOURS[0], ms=4, alpha=0.6, label="seeds")
-        axes.set(xlabel="scale of the initialisation", xscale="log", yscale="log", title=title)
-    last = [r.metrics["test/movement"] for r, scale in zip(results, scales, strict=True) if scale == each[-1]]
-    middle.plot(each, np.mean(last) * (np.array(each) / each[-1]) ** -2, color="0.5", ls=":", label="slope -2")
-    middle.set_ylabel(r"$\|\theta - \theta_0\| / \|\theta_0\|$")
-    right.set_ylabel(r"$\|f - f_K\| / \|f_K\|$ on $[-1, 1]$")
-    for axes in (left, middle):
+        guide = measured[scales == each[-1]].mean() * (each / each[-1]) ** power
+        axes.plot(each[-3:], guide[-3:], color="0.4", ls=":", label=f"slope {power}")
+        axes.set(xlabel="scale of the initialisation", xscale="log", yscale="log")
         axes.legend(frameon=False, fontsize=8)
+    middle.set(title="Movement of the parameters", ylabel=r"$\|\theta - \theta_0\| / \|\theta_0\|$")
+    right.set(title="Distance to the tangent kernel", ylabel=r"$\|f - f_K\| / \|f_K\|$ on $[-1, 1]$")
     return figure
+
+
+def _curves(axes: Axes, chosen: Mapping[float, Result]) -> None:
+    """The curve from each scale, and the tangent kernel's, which is that of every scale."""
+    for number, (scale, result) in enumerate(chosen.items()):
+        arrays = result.arrays()
+        u = np.linspace(-1, 1, arrays["curve"].shape[-1])
+        axes.plot(u, arrays["curve"][0], color=COLOURS[number % len(COLOURS)], lw=1.4, label=f"scale {scale:g}")
+    axes.plot(u, arrays["interpolant"][0], "k--", lw=0.8, label="tangent kernel")
+    axes.plot(InterpolationPoints.locations, InterpolationPoints.values, "ko", ms=4, label="points")
+    axes.set(xlabel="u", ylabel="f(u, 1)", title="After training", xticks=np.linspace(-1, 1, 5), ylim=(-0.75, 1.15))
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
