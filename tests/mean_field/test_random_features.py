@@ -75,7 +75,7 @@ def test_nearly_dependent_features_are_fitted_as_well_as_by_numpy() -> None:
     x, y = samples()
     model = fit(made(features=100, bound=5.0), x, y, [50] * 6)
     hidden = model.hidden(x)
-    assert float(torch.linalg.cond(hidden)) > 1e15, "normal equations would see nothing below 1e-8"
+    assert float(torch.linalg.cond(hidden)) > 1e15  # normal equations would see no singular value below 1e-8
     ours = float((model(x) - y).norm())
     numpys = float(np.linalg.norm(hidden.numpy() @ least_squares(model, x, y) - y.numpy()))
     # singular values near the cut-off are known to 2e-16 / 1e-12 of themselves: which of them count may differ
@@ -92,7 +92,7 @@ def test_equal_features_share_their_weight() -> None:
     model = spread()
     model.bias[1] = model.bias[0]
     fit(model, x, y)
-    # exact but for the features' condition number, 1e4 at most, times a rounding
+    # exact but for a rounding times the condition number of the eleven others, 3e2
     assert float(model.output[0]) == pytest.approx(float(model.output[1]), rel=1e-9)
     assert abs(float(model.output[0])) > 1e-3
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -114,14 +116,18 @@ def test_the_linearisation_is_the_first_order_of_the_network() -> None:
 def test_a_model_that_is_linear_in_its_parameters_is_its_own_linearisation() -> None:
     """A linear layer, in float32: the interpolant is numpy's least-norm solution, computed in float64."""
     torch.manual_seed(0)
-    model, x, y = nn.Sequential(nn.Linear(9, 1), nn.Flatten(0)), torch.randn(4, 9), torch.randn(4)
-    change = minimum_norm_change(model, x, y)
-    assert change["0.weight"].dtype == torch.float64
-    torch.testing.assert_close(linearised(model, x, change), y.double(), rtol=0, atol=1e-12)
-    new = torch.randn(5, 9).double()
-    weight = model[0].weight.detach().double() + change["0.weight"]
-    bias = model[0].bias.detach().double() + change["0.bias"]
-    torch.testing.assert_close(linearised(model, new, change), (new @ weight.T + bias)[:, 0])
+    layer, x, y = nn.Linear(9, 1), torch.randn(4, 9), torch.randn(4)
+    change = minimum_norm_change(nn.Sequential(layer, nn.Flatten(0)), x, y)
+    exact = copy.deepcopy(layer).double().requires_grad_(False)
+    rows = torch.cat([x, torch.ones(4, 1)], dim=1).double().numpy()
+    expected = np.linalg.lstsq(rows, (y - exact(x.double())[:, 0]).numpy(), rcond=None)[0]
+    found = torch.cat([change["0.weight"][0], change["0.bias"]])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-13)  # rows that are far from dependent
+    new = torch.randn(5, 9)
+    exact.weight.add_(change["0.weight"])
+    exact.bias.add_(change["0.bias"])
+    after = linearised(nn.Sequential(layer, nn.Flatten(0)), new, change)
+    torch.testing.assert_close(after, exact(new.double())[:, 0], rtol=1e-12, atol=1e-13)
 
 
 def test_the_lazy_movement_falls_as_the_square_of_the_scale() -> None:
@@ -157,7 +163,7 @@ def test_gradient_descent_from_a_large_start_ends_at_the_tangent_solution() -> N
 class Noted(TwoLayerReLU):
     """A network that keeps what is logged."""
 
-    def log(self, name: str, value: Any, *_: Any, **__: Any) -> None:  # type: ignore[override]
+    def log(self, name: str, value: Any, *_: Any, **__: Any) -> None:
         self.__dict__.setdefault("logged", {})[name] = float(value)
 
 

@@ -43,7 +43,7 @@ def linearised(model: nn.Module, x: Tensor, change: Mapping[str, Tensor]) -> Ten
     J delta is the gradient of u -> (J^T u) . delta: reverse mode twice, which every layer of torch knows.
     """
     function, parameters, x = _exactly(model, x)
-    value, pulled_back = vjp(lambda theta: function(theta, x), parameters)
+    value, pulled_back = vjp(lambda theta: function(theta, x), parameters)[:2]
 
     def along_change(u: Tensor) -> Tensor:
         return torch.stack([(part * change[name]).sum() for name, part in pulled_back(u)[0].items()]).sum()

@@ -49,9 +49,9 @@ class TwoLayerReLU(ZooModule):
         for name, value in {"in_features": in_features, "width": width}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        for name, value in {"lr": lr, "scale": scale}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        for name, number in {"lr": lr, "scale": scale}.items():
+            if not number > 0:
+                raise ValueError(f"{name} must be positive, got {number}")
         if init not in ("sphere", "gaussian"):
             raise ValueError(f"init must be 'sphere' or 'gaussian', got {init!r}")
         if pairing not in ("none", "linear", "zero"):
