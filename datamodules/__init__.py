@@ -12,11 +12,13 @@ _MODULES = {
     "Digits": "images",
     "FashionMNIST": "images",
     "Field": "_spec",
+    "InterpolationPoints": "curves",
     "LowDimensionalTarget": "points",
     "MNIST": "images",
     "OddTarget": "points",
     "Spec": "_spec",
     "StreamDataModule": "_arrays",
+    "ThreeBumps": "curves",
     "UCR": "series",
 }
 __all__ = list(_MODULES)
