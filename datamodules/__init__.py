@@ -13,6 +13,8 @@ _MODULES = {
     "Field": "_spec",
     "MNIST": "images",
     "OddTarget": "points",
+    "Permutation": "permutations",
+    "SignPatternTasks": "tasks",
     "Spec": "_spec",
     "StreamDataModule": "_arrays",
     "UCR": "series",
