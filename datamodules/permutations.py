@@ -19,8 +19,8 @@ class Permutation(ArrayDataModule):
         test       x / ||x|| -> P x   for binary x with exactly n ones
 
     All C(k, n) inputs are tested where these are at most `most`, in lexicographic order; of more, `most` are drawn
-    independently. The permutation belongs to the seed, and the drawn inputs as well. A batch is (x, y) of shapes (B, k).
-    There is no validation split.
+    independently. The permutation and the drawn inputs belong to the seed. A batch is (x, y), both of shape
+    (B, k). There is no validation split.
 
     Raises ValueError for a size or a number of tests below 1, and where n is not between 1 and k.
 

@@ -55,7 +55,9 @@ class SignPatternTasks(StreamDataModule):
     ) -> None:
         super().__init__(batch_size, seed)
         sizes = {"dim": dim, "directions": directions, "tasks": tasks, "steps_per_epoch": steps_per_epoch}
-        for name, value in (sizes | {"test_size": test_size, "new_tasks": new_tasks, "new_samples": new_samples}).items():
+        for name, value in (
+            sizes | {"test_size": test_size, "new_tasks": new_tasks, "new_samples": new_samples}
+        ).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if directions > dim:
@@ -76,7 +78,7 @@ class SignPatternTasks(StreamDataModule):
         return self._labelled(self.tables, size, generator)
 
     def probe(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """The new tasks, on the device: `new_samples` samples to learn them from, and as many to test as the test split.
+        """The new tasks, on the device: `new_samples` samples to learn them from, and `test_size` others to test them.
 
         Both are (x, y) of shapes (N, d) and (N, new_tasks).
         """

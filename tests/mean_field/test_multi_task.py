@@ -138,7 +138,7 @@ def test_bad_hyperparameters_are_refused(arguments: dict[str, Any], message: str
 def test_the_callback_refuses_what_it_cannot_follow() -> None:
     with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         Transfer(every=0)
-    with pytest.raises(ValueError, match="penalty must be positive, got 0.0"):
+    with pytest.raises(ValueError, match="penalty must be positive, got 0"):
         Transfer(penalty=0.0)
     assert "OddTarget has none" in Transfer().refusal(made(), OddTarget())
     assert "not of TwoLayerReLU" in Transfer().refusal(TwoLayerReLU(50), SignPatternTasks())

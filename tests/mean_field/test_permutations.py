@@ -110,7 +110,7 @@ def test_the_closed_form_is_the_kernel_regression(kernel: str, size: int, ones: 
 
 
 def test_gram_matrices_are_expectations_over_random_weights() -> None:
-    """K = E[relu(w . x) relu(w . z)] and the tangent kernel's other share E[1 1 a^2] x . z, w ~ N(0, I / d), a^2 = 1 / m."""
+    """K = E[relu(w . x) relu(w . z)], and the first layer's share E[relu'(w . x) relu'(w . z)] x . z / d."""
     torch.manual_seed(0)
     x, w = torch.randn(4, 3).double(), torch.randn(400_000, 3).double() / math.sqrt(3)
     hidden = torch.relu(w @ x.T)
@@ -175,7 +175,7 @@ def test_sampled_exactness_is_the_probability_in_closed_form() -> None:
         curves.append(callback._curve(model, data))
     curve = torch.stack(curves)
     chance = exact_probability("random_features", 5, 2, torch.arange(1, 61))
-    # shares of 10 inputs scatter by at most 0.5 between seeds: standard error 0.035, of which the largest of 60 is three
+    # shares of 10 inputs scatter by at most 0.5 between seeds: a standard error of 0.035, three of them
     assert (curve.mean(0) - chance).abs().max() < 0.11
     assert torch.equal(callback._curve(model, data), curves[-1]), "equal seeds, equal curves"
 
@@ -224,13 +224,10 @@ def test_finite_networks_start_as_the_process_of_random_features() -> None:
 def test_training_reaches_zero_error(kind: Any, tmp_path: Path) -> None:
     data = Permutation(size=4)
     torch.manual_seed(0)
-    if kind is ReLUEnsemble:
-        model = kind(4, 4, width=256, members=2, lr=0.1)
-    else:
-        model = kind(**data.spec.arguments)
+    model = kind(4, 4, width=256, members=2, lr=0.1) if kind is ReLUEnsemble else kind(**data.spec.arguments)
     trainer = pl.Trainer(
-        max_epochs=200, limit_val_batches=0, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
+        max_epochs=200, limit_val_batches=0, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     x, y = data.load("train")

@@ -81,7 +81,7 @@ def permutation_deviation(kernel: str, size: int, ones: int) -> float:
 def exact_probability(kernel: str, size: int, ones: int, models: Tensor) -> Tensor:
     """The probability that the mean of some networks has all bits of an input right, for each number in `models`.
 
-        Phi(sqrt(M) mu_on / sigma)^n Phi(-sqrt(M) mu_off / sigma)^(k - n)
+    Phi(sqrt(M) mu_on / sigma)^n Phi(-sqrt(M) mu_off / sigma)^(k - n)
     """
     on, off = permutation_mean(kernel, size, ones)
     precision = models.double().sqrt() / permutation_deviation(kernel, size, ones)

@@ -68,7 +68,9 @@ def _needed(axes: Axes, results: Sequence[Result], sizes: Sequence[int]) -> None
             share = metric.rpartition("_")[2]
             name = f"{label.replace('_', ' ')}, {share} %"
             axes.plot(list(drawn), list(drawn.values()), style, color=colour, ms=4, label=name)
-            axes.plot([_data(r)["size"] for r in own], [r.metrics[metric] for r in own], ".", color=colour, ms=3, alpha=0.4)
+            axes.plot(
+                [_data(r)["size"] for r in own], [r.metrics[metric] for r in own], ".", color=colour, ms=3, alpha=0.4
+            )
     guide = np.array([min(sizes), max(sizes)])
     axes.plot(guide, 30 * (guide / guide[0]) ** 2, ":", color="0.5", label=r"order of the guarantee, $k^2$")
     axes.set(xscale="log", yscale="log", xlabel="bits k", ylabel="networks needed", title="Ensemble size")

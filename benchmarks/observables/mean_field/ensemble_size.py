@@ -21,7 +21,7 @@ class EnsembleSize(pl.Callback):
 
         test/models_S    the least number of networks that has a share s right, S = 100 s
 
-    A share that is never reached is not logged. A bit is read as one where the mean is positive. The random numbers come
+    A share that is never reached is not logged. A bit is read as one where the mean is positive. Random numbers come
     from the data's seed.
 
     Raises ValueError for models < 1, a share outside (0, 1], another model and other data.

@@ -15,7 +15,7 @@ from zoo.mean_field import MultiTaskReLU
 class Transfer(pl.Callback):
     """Follows the first layer of a MultiTaskReLU on SignPatternTasks, and probes it with new tasks at the end.
 
-    Every `every` steps it records `alignment`, the share of ||W||^2 in the directions that the labels depend on. It logs
+    Every `every` steps it records `alignment`, the share of ||W||^2 in the directions that labels depend on. It logs
 
         test/alignment        that share at the end
         test/probe_accuracy   accuracy of ridge regressions on the features, averaged over the data's new tasks
