@@ -18,7 +18,8 @@ class MultiTaskReLU(ZooModule):
 
     With `subspace`, the rows of W start in the span of the first `subspace` coordinates. Untrained, the network is then
     a random-feature map of the true subspace of tasks that see these coordinates alone; without it, of all dimensions.
-    Features that are standardised before use do not depend on `scale`, as relu is homogeneous and b starts at zero.
+    As b starts at zero, such features are homogeneous: standardised ones do not depend on `scale`, and what is linear
+    in them is an even function plus a linear one.
 
     Trained by Adam on all parameters together. The paper adapts the heads before each step of the representation, and
     proves its result for plain gradient descent from a specific initialisation.

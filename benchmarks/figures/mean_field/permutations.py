@@ -15,82 +15,89 @@ from benchmarks.store import Result
 from zoo.mean_field.permutation_kernel import KERNELS, exact_probability, permutation_mean
 
 NAMES = {"ntk": "tangent kernel", "random_features": "random features"}
+COLOUR = dict(zip(KERNELS, COLOURS, strict=False))
 
 
 def means(results: Sequence[Result]) -> Figure:
     """Mean predictions at bits that are one and zero, over the closed form, and the exactness of finite ensembles."""
     figure, (on, off, right) = panels(3)
-    size = _data(results[0])["size"]
-    ones = np.arange(1, size + 1)
-    for colour, kernel in zip(COLOURS, KERNELS, strict=False):
-        predicted = np.array([permutation_mean(kernel, size, int(n)) for n in ones])
-        for axes, column in ((on, 0), (off, 1)):
-            axes.plot(ones, predicted[:, column], color=colour, lw=1, label=f"{NAMES[kernel]}, closed form")
-    for marker, label in zip("os^", dict.fromkeys(r.model for r in results), strict=False):
-        runs = [r for r in results if r.model == label]
-        colour = COLOURS[_kernel(runs[0])] if "kernel" in _hyper(runs[0]) else "black"
-        for axes, metric in ((on, "test/mean_on"), (off, "test/mean_off")):
-            x, y = [_data(r)["ones"] for r in runs], [r.metrics[metric] for r in runs]
-            axes.plot(x, y, marker, color=colour, ms=5, mfc="none", label=label.replace("_", " "))
-    off.axhline(0, color="0.6", lw=0.8)
-    for axes, bit in ((on, "one"), (off, "zero")):
-        axes.set(xlabel="ones in the input", ylabel="mean prediction", title=f"Bits that are {bit}, k = {size}")
+    for axes, bit, column in ((on, "one", 0), (off, "zero", 1)):
+        _closed_form(axes, _data(results[0])["size"], column)
+        for marker, label in zip("s^o", dict.fromkeys(r.model for r in results), strict=False):
+            runs = [r for r in results if r.model == label]
+            y = [r.metrics[f"test/mean_{'off' if column else 'on'}"] for r in runs]
+            colour = COLOUR.get(_model(runs[0]).get("kernel", ""), "black")
+            axes.plot([_data(r)["ones"] for r in runs], y, marker, color=colour, ms=6, mfc="none", label=_name(label))
+        axes.set(xlabel="ones in the input", ylabel="mean prediction", title=f"Bits that are {bit}")
     on.legend(frameon=False, fontsize=8)
-    _finite(right, [r for r in results if "members" in _hyper(r)])
+    _finite(right, [r for r in results if "members" in _model(r)])
     return figure
 
 
 def growth(results: Sequence[Result]) -> Figure:
     """Exactness against the number of networks for each size, and the networks needed against the size."""
     figure, (left, right) = panels(2)
-    first = results[0].model
+    label = results[0].model
     sizes = sorted({_data(r)["size"] for r in results})
     for colour, size in zip(COLOURS, sizes, strict=False):
-        for number, run in enumerate(r for r in results if r.model == first and _data(r)["size"] == size):
-            exact = run.arrays()["exact"][0]
-            left.plot(1 + np.arange(len(exact)), exact, color=colour, lw=0.8, alpha=0.6, label=_once(number, size))
-        models = torch.arange(1, len(exact) + 1)
-        chance = exact_probability(_hyper(run)["kernel"], size, _data(run)["ones"], models)
-        left.plot(models, chance, "--", color=colour, lw=1.2)
+        _exactness(left, [r for r in results if r.model == label and _data(r)["size"] == size], colour, f"k = {size}")
     left.set(xscale="log", xlabel="networks averaged", ylabel="test inputs exactly right")
-    left.set_title(f"{first.replace('_', ' ').capitalize()} (dashed: expected)", fontsize=10)
+    left.set_title(f"{_name(label).capitalize()} (dashed: expected)")
     left.legend(frameon=False, fontsize=8)
-    _needed(right, results, sizes)
+    for number, name in enumerate(dict.fromkeys(r.model for r in results)):
+        _needed(right, [r for r in results if r.model == name], COLOURS[number])
+    ends = np.array([sizes[0], sizes[-1]])
+    right.plot(ends, 30 * (ends / ends[0]) ** 2, ":", color="0.5", label="slope 2, the guarantee's")
+    right.set(xscale="log", yscale="log", xlabel="bits k", ylabel="networks needed", title="Ensemble size")
+    right.set_xticks(sizes, [str(size) for size in sizes])
+    right.minorticks_off()
+    right.legend(frameon=False, fontsize=7)
     return figure
 
 
-def _needed(axes: Axes, results: Sequence[Result], sizes: Sequence[int]) -> None:
-    for colour, label in zip(COLOURS, dict.fromkeys(r.model for r in results), strict=False):
-        for style, metric in (("o-", "test/models_90"), ("^--", "test/models_99.9")):
-            own = [r for r in results if r.model == label and metric in r.metrics]
-            at = {k: [r.metrics[metric] for r in own if _data(r)["size"] == k] for k in sizes}
-            drawn = {k: float(np.mean(values)) for k, values in at.items() if values}
-            share = metric.rpartition("_")[2]
-            name = f"{label.replace('_', ' ')}, {share} %"
-            axes.plot(list(drawn), list(drawn.values()), style, color=colour, ms=4, label=name)
-            axes.plot(
-                [_data(r)["size"] for r in own], [r.metrics[metric] for r in own], ".", color=colour, ms=3, alpha=0.4
-            )
-    guide = np.array([min(sizes), max(sizes)])
-    axes.plot(guide, 30 * (guide / guide[0]) ** 2, ":", color="0.5", label=r"order of the guarantee, $k^2$")
-    axes.set(xscale="log", yscale="log", xlabel="bits k", ylabel="networks needed", title="Ensemble size")
-    axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
-    axes.minorticks_off()
-    axes.legend(frameon=False, fontsize=7)
+def _closed_form(axes: Axes, size: int, column: int) -> None:
+    ones = range(1, size + 1)
+    for kernel in KERNELS:
+        predicted = [permutation_mean(kernel, size, n)[column] for n in ones]
+        axes.plot(ones, predicted, color=COLOUR[kernel], lw=1, label=f"{NAMES[kernel]}, closed form")
+    axes.axhline(0, color="0.6", lw=0.8)
+
+
+def _exactness(axes: Axes, runs: Sequence[Result], colour: str, label: str) -> None:
+    """The curve of every seed, and what is expected of Gaussian processes."""
+    for number, run in enumerate(runs):
+        exact = run.arrays()["exact"][0]
+        name = None if number else label
+        axes.plot(1 + np.arange(len(exact)), exact, color=colour, lw=0.8, alpha=0.6, label=name)
+    for run in runs[:1]:
+        kernel = _model(run).get("kernel", "random_features")
+        models = torch.arange(1, len(exact) + 1)
+        chance = exact_probability(kernel, _data(run)["size"], _data(run)["ones"], models)
+        axes.plot(models, chance, "--", color=colour, lw=1.2)
+
+
+def _needed(axes: Axes, runs: Sequence[Result], colour: str) -> None:
+    """The mean over seeds for each share, with the range of seeds; shares that were not reached are left out."""
+    for style, metric in (("o-", "test/models_90"), ("^--", "test/models_99.9")):
+        needed: dict[int, list[float]] = {}
+        for run in runs:
+            if metric in run.metrics:
+                needed.setdefault(_data(run)["size"], []).append(run.metrics[metric])
+        if needed:
+            means = {size: float(np.mean(values)) for size, values in sorted(needed.items())}
+            ranges = [[abs(f(needed[k]) - m) for k, m in means.items()] for f in (min, max)]
+            name = f"{_name(runs[0].model)}, {metric.rpartition('_')[2]} %"
+            axes.errorbar(list(means), list(means.values()), ranges, fmt=style, color=colour, ms=4, lw=1, label=name)
 
 
 def _finite(axes: Axes, runs: Sequence[Result]) -> None:
-    """Finite networks averaged one after another, beside the probability for the Gaussian process."""
-    for number, run in enumerate(runs):
-        exact = run.arrays()["exact"][0]
-        models = torch.arange(1, len(exact) + 1)
-        axes.plot(models, exact, color="black", lw=0.8, alpha=0.5, label=None if number else "finite networks")
-    for colour, kernel in zip(COLOURS, KERNELS, strict=False):
-        data = _data(runs[0])
-        chance = exact_probability(kernel, data["size"], data["ones"], models)
-        axes.plot(models, chance, "--", color=colour, label=f"{NAMES[kernel]}, expected")
+    _exactness(axes, runs, "black", "finite networks (dashed: expected)")
     axes.set(xlabel="networks averaged", ylabel="test inputs exactly right", title="Ensembles of finite networks")
     axes.legend(frameon=False, fontsize=8)
+
+
+def _name(label: str) -> str:
+    return label.replace("_", " ")
 
 
 def _data(result: Result) -> Mapping[str, Any]:
@@ -98,14 +105,6 @@ def _data(result: Result) -> Mapping[str, Any]:
     return arguments
 
 
-def _hyper(result: Result) -> Mapping[str, Any]:
+def _model(result: Result) -> Mapping[str, Any]:
     arguments: Mapping[str, Any] = result.config()["model"]["init_args"]
     return arguments
-
-
-def _kernel(result: Result) -> int:
-    return KERNELS.index(_hyper(result)["kernel"])
-
-
-def _once(number: int, size: int) -> str | None:
-    return None if number else f"k = {size}"
