@@ -37,7 +37,7 @@ def solved(kernel: str, **sizes: int) -> tuple[InfiniteReLUEnsemble, Permutation
     """An ensemble that was given the basis vectors."""
     data = Permutation(**sizes)
     model: InfiniteReLUEnsemble = InfiniteReLUEnsemble(**data.spec.arguments, kernel=kernel)
-    model._trainer = SimpleNamespace(should_stop=False)  # type: ignore[assignment]
+    model._trainer = SimpleNamespace(should_stop=False)
     model.training_step(next(iter(data.train_dataloader())), 0)
     model.on_train_epoch_end()
     return model, data

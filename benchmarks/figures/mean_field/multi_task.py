@@ -13,7 +13,7 @@ from benchmarks.store import Result
 
 
 def transfer(results: Sequence[Result]) -> Figure:
-    """Alignment of the first layer along training, and accuracy on new tasks against the number of training tasks."""
+    """What the first layer has outside the true directions along training, and accuracy on new tasks against the number of training tasks."""
     figure, (left, right) = panels(2)
     trained: dict[int, list[Result]] = {}
     untrained: dict[str, list[Result]] = {}
@@ -34,10 +34,10 @@ def _alignment(axes: Axes, trained: Mapping[int, Sequence[Result]]) -> None:
         for number, run in enumerate(runs):
             share = run.arrays()["alignment"]
             label = f"T = {tasks}" if number == 0 else None
-            axes.plot(every * np.arange(len(share)), share, color=colour, lw=1, alpha=0.7, label=label)
-    axes.set(xlabel="step", ylabel=r"$\|W_{:,1:r}\|^2 / \|W\|^2$", ylim=(0, 1.02))
-    axes.set_title("Share of the first layer in the true directions", fontsize=10)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+            axes.plot(every * np.arange(len(share)), 1 - share, color=colour, lw=1, alpha=0.7, label=label)
+    axes.set(xlabel="step", ylabel=r"$1 - \|W_{:,1:r}\|^2 / \|W\|^2$", yscale="log")
+    axes.set_title("Share of the first layer outside the true directions", fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _accuracy(axes: Axes, trained: Mapping[int, Sequence[Result]], untrained: Mapping[str, Sequence[Result]]) -> None:

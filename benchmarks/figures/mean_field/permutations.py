@@ -47,11 +47,11 @@ def growth(results: Sequence[Result]) -> Figure:
     for number, name in enumerate(dict.fromkeys(r.model for r in results)):
         _needed(right, [r for r in results if r.model == name], COLOURS[number])
     ends = np.array([sizes[0], sizes[-1]])
-    right.plot(ends, 30 * (ends / ends[0]) ** 2, ":", color="0.5", label="slope 2, the guarantee's")
+    right.plot(ends, 1000 * (ends / ends[0]) ** 2, ":", color="0.5", label="slope 2, the guarantee's")
     right.set(xscale="log", yscale="log", xlabel="bits k", ylabel="networks needed", title="Ensemble size")
     right.set_xticks(sizes, [str(size) for size in sizes])
     right.minorticks_off()
-    right.legend(frameon=False, fontsize=7)
+    right.legend(frameon=False, fontsize=7, loc="upper left")
     return figure
 
 
