@@ -87,5 +87,5 @@ class InfiniteReLUEnsemble(ZooModule):
         prediction = self(x)
         return {"loss": (prediction - y).square().mean(), **readout(prediction, y)}
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return []

@@ -13,7 +13,7 @@ from benchmarks.store import Result
 
 
 def transfer(results: Sequence[Result]) -> Figure:
-    """What the first layer has outside the true directions along training, and accuracy on new tasks against the number of training tasks."""
+    """The first layer outside the true directions along training, and probes against the number of training tasks."""
     figure, (left, right) = panels(2)
     trained: dict[int, list[Result]] = {}
     untrained: dict[str, list[Result]] = {}
