@@ -58,7 +58,8 @@ class InfiniteReLUEnsemble(ZooModule):
         """The outputs of `count` networks at the rows of x, in blocks of shape (some, N, out_features)."""
         mean = self(x)
         values, vectors = torch.linalg.eigh(covariance(self.kernel, x.double(), self.vectors[: int(self.gathered)]))
-        root = (vectors * values.clamp(min=0).sqrt()).T.to(x.dtype)
+        # the symmetric root: symmetries repeat eigenvalues, whose single vectors are a matter of rounding
+        root = (vectors * values.clamp(min=0).sqrt() @ vectors.T).to(x.dtype)
         size = max(1, BLOCK // mean.numel())
         for start in range(0, count, size):
             some = min(size, count - start)
