@@ -16,6 +16,8 @@ _MODULES = {
     "LowDimensionalTarget": "points",
     "MNIST": "images",
     "OddTarget": "points",
+    "Permutation": "permutations",
+    "SignPatternTasks": "tasks",
     "Spec": "_spec",
     "StreamDataModule": "_arrays",
     "ThreeBumps": "curves",

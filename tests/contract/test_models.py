@@ -113,6 +113,8 @@ def test_the_seed_determines_the_initial_weights(entry: Entry) -> None:
     one, same, other = (made(entry, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     floating = [name for name in one if one[name].is_floating_point()]
+    if "gradients" in entry.model_class.exceptions and not any(one[name].any() for name in floating):
+        pytest.skip("a closed form has no weights before it is solved")
     assert not floating or any(not torch.equal(one[name], other[name]) for name in floating)
 
 
