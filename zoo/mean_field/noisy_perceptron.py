@@ -15,17 +15,17 @@ class NoisyPerceptron(ZooModule):
 
         loss = mean relu(margin - y F(x)),   w <- w + (lr / B) sum_b 1[y_b F(x_b) < margin] y_b x_b / sqrt(d)
 
-    from w = 0, with the B points (`minibatch`) of a step drawn anew, with replacement. The noise of such a step is that of a
-    temperature T = lr / B. It makes the components w_perp that carry no information as large as T, and w_1 has to
-    outgrow them at the point nearest to the boundary: where noise rules, on data with density |x_1|^chi,
+    from w = 0, with the B points (`minibatch`) of a step drawn anew, with replacement. The noise of such a step is
+    that of a temperature T = lr / B. It makes the components w_perp that carry no information as large as T, and w_1
+    has to outgrow them at the point nearest to the boundary: where noise rules, on data with density |x_1|^chi,
 
         |w| ~ T P^(1 / (1 + chi)),   t* = lr * steps ~ T P^(1 + 2 / (1 + chi))
 
     for P training points. Below a temperature T_c the margin rules in place of T.
 
-    Shapes: x is (N, d), y is (N,) of ±1, F(x) is (N,). The training split comes as one batch; `training_step` makes P / B
-    steps (at least one), and ends the training when the loss of the whole split is zero: t* is known to an epoch.
-    Tested are |w|, w_1 (`signal`), |w_perp| (`noise`), t* (`training_time`) and the last `training_loss`.
+    Shapes: x is (N, d), y is (N,) of ±1, F(x) is (N,). The training split comes as one batch; `training_step` makes
+    P / B steps (at least one), and ends the training when the loss of the whole split is zero: t* is known to an
+    epoch. Tested are |w|, w_1 (`signal`), |w_perp| (`noise`), t* (`training_time`) and the last `training_loss`.
     Raises ValueError for a minibatch below 1 and for a step or a margin that is not positive.
 
     Source: A. Sclocchi, M. Geiger and M. Wyart, "Dissecting the Effects of SGD Noise in Distinct Regimes of Deep
@@ -83,5 +83,5 @@ class NoisyPerceptron(ZooModule):
         end = {"training_time": self.lr * self.steps.to(self.w), "training_loss": self.training_loss}
         self.log_scalars("test", {**self.step(batch), **w, **end}, len(batch[0]))
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return []

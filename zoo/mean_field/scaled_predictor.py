@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,9 @@ class ScaledPredictor(ZooModule):
     movement |w - w_0| / |w_0| falls as 1 / alpha; for alpha << 1 the weights have to move and features are learned.
     T = lr / B is the temperature of the noise.
 
-    Shapes: x is (N, d), y is (N,) of ±1, F(x) is (N,). The training split comes as one batch; `training_step` makes P / B
-    steps (at least one), and ends the training when the loss of the whole split is zero. Tested are `error` (of the
-    sign), the relative `movement`, t* = lr * steps (`training_time`) and the last `training_loss`.
+    Shapes: x is (N, d), y is (N,) of ±1, F(x) is (N,). The training split comes as one batch; `training_step` makes
+    P / B steps (at least one), and ends the training when the loss of the whole split is zero. Tested are `error` (of
+    the sign), the relative `movement`, t* = lr * steps (`training_time`) and the last `training_loss`.
     Raises ValueError for a width or a minibatch below 1, and for alpha or lr that are not positive.
 
     The loss is divided by alpha^2 so that one step serves every alpha: temperatures are those of u.
@@ -47,9 +48,9 @@ class ScaledPredictor(ZooModule):
         lr: float = 8.0,
     ) -> None:
         super().__init__()
-        for name, value in {"minibatch": minibatch, "widths": min(widths, default=0)}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, count in {"minibatch": minibatch, "widths": min(widths, default=0)}.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         for name, value in {"alpha": alpha, "lr": lr}.items():
             if value <= 0:
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -57,7 +58,7 @@ class ScaledPredictor(ZooModule):
         self.automatic_optimization = False
         self.alpha, self.minibatch, self.lr = alpha, minibatch, lr
         sizes = [in_features, *widths]
-        shapes = [*((out, into) for into, out in zip(sizes, sizes[1:], strict=False)), (sizes[-1],)]
+        shapes = [*((out, into) for into, out in pairwise(sizes)), (sizes[-1],)]
         self.weights = nn.ParameterList([torch.randn(shape) for shape in shapes])
         for layer, weight in enumerate(self.weights):  # the network at the start is a part of the predictor
             self.register_buffer(f"start_{layer}", weight.detach().clone())
@@ -110,8 +111,8 @@ class ScaledPredictor(ZooModule):
         end = {"training_time": self.lr * self.steps.float(), "training_loss": self.training_loss}
         self.log_scalars("test", {**self.step(batch), "movement": self.movement(), **end}, len(batch[0]))
 
-    def configure_optimizers(self) -> None:
-        return None
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return []
 
 
 def network(weights: Sequence[Tensor], x: Tensor) -> Tensor:
