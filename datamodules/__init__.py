@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 _MODULES = {
+    "AngularSamples": "points",
     "ArrayDataModule": "_arrays",
     "BatchDataModule": "_arrays",
     "BatchLoader": "_arrays",
@@ -12,6 +13,7 @@ _MODULES = {
     "Digits": "images",
     "FashionMNIST": "images",
     "Field": "_spec",
+    "LowDimensionalTarget": "points",
     "MNIST": "images",
     "MNISTParity": "images",
     "OddTarget": "points",

@@ -115,6 +115,20 @@ def test_a_reflection_is_kept() -> None:
     torch.testing.assert_close(model(xs[0]), model(xs[0] * flip), rtol=1e-9, atol=1e-11)
 
 
+def test_a_permutation_is_kept() -> None:
+    """Neurons and batches closed under a cycle of x_1, x_2, x_3, targets their norm: so is f, at all times."""
+    model, cycle = made(width=63, lr=0.02).double(), [1, 2, 0, 3, 4]
+    with torch.no_grad():
+        for turn in (21, 42):
+            model.w[turn : turn + 21] = model.w[turn - 21 : turn, cycle]
+            model.a[turn : turn + 21] = model.a[:21]
+    xs = [torch.cat([x, x[:, cycle], x[:, cycle][:, cycle]]) for x, _ in odd_batches(100)]
+    before = model(xs[0]).detach()
+    descend(model, [(x, x[:, :3].norm(dim=1)) for x in xs])
+    torch.testing.assert_close(model(xs[0]), model(xs[0][:, cycle]), rtol=1e-9, atol=1e-11)
+    assert float((model(xs[0]) - before).abs().max().detach()) > 0.1, "it has moved"
+
+
 def test_the_infinite_width_path_keeps_its_bound_and_reaches_its_rate() -> None:
     """Late rate V cosh(|w*| L / d) / 4d at the fixed point S = 1, i.e. sinh(|w*| L / d) = 4 |w*| / V."""
     dim, lr, steps = 20, 1e-2, 8000

@@ -1,4 +1,4 @@
-"""Closed dynamics of two-layer ReLU networks of infinite width."""
+"""Closed dynamics and limits of two-layer ReLU networks of infinite width."""
 
 from __future__ import annotations
 
@@ -36,3 +36,16 @@ def odd_target_bound(dim: int, lr: float, steps: int) -> Tensor:
     """The guaranteed decay ||w(t) - w*|| <= ||w*|| exp(-V t / (4 d)), V = 1 + 1/d, t = lr k; (steps + 1,)."""
     t = lr * torch.arange(steps + 1, dtype=torch.float64)
     return math.sqrt(1.2 * dim) * torch.exp(-(1 + 1 / dim) * t / (4 * dim))
+
+
+def aligned_mass(target_dim: int) -> float:
+    """The mass of positive neurons spread uniformly over the sphere of H that make f(x) = ||x_H|| exactly.
+
+    (1/m) sum_j c_j relu(w_j . x) = ||x_H|| with unit w_j uniform in the d_H dimensions of H needs (1/m) sum_j c_j =
+    1 / E[relu(v_1)] = 2 sqrt(pi) Gamma((d_H + 1)/2) / Gamma(d_H / 2), v a uniform unit vector: 2, pi, 4 in 1, 2, 3
+    dimensions.
+
+    Source: K. Hajjar and L. Chizat, "Symmetries in the dynamics of wide two-layer neural networks", 2022,
+    arXiv:2211.08771.
+    """
+    return 2 * math.sqrt(math.pi) * math.exp(math.lgamma((target_dim + 1) / 2) - math.lgamma(target_dim / 2))

@@ -64,5 +64,13 @@ class TwoLayerReLU(ZooModule):
         """w(t) = (1/2m) sum_j a_j w_j of shape (d,): the odd part of f is exactly x -> w(t) . x."""
         return self.a @ self.w / (2 * self.a.shape[0])
 
+    def masses(self) -> Tensor:
+        """a_j ||w_j|| of every neuron, with its sign; (m,)."""
+        return self.a * self.w.norm(dim=1)
+
+    def angles(self, target_dim: int) -> Tensor:
+        """The angle in [0, pi/2] of every neuron to the subspace of the first `target_dim` coordinates; (m,)."""
+        return torch.atan2(self.w[:, target_dim:].norm(dim=1), self.w[:, :target_dim].norm(dim=1))
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.a.shape[0] * self.lr)
