@@ -45,6 +45,7 @@ class Outcome:
 def assemble(config: Mapping[str, Any], seed: int) -> tuple[ZooModule, pl.LightningDataModule]:
     """The model, initialised by the seed alone, and its data."""
     data = build(config["data"])
+    data._log_hyperparams = False  # the whole configuration is logged; Lightning refuses names that the model has too
     pl.seed_everything(seed, workers=True, verbose=False)
     model = build(config["model"])
     if "optimizer" in config or "lr_scheduler" in config:

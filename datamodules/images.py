@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from datamodules._arrays import ArrayDataModule
+from datamodules._arrays import ArrayDataModule, generator
 from datamodules._files import data_dir, provide
 from datamodules._spec import Field, Spec
 
@@ -148,6 +148,35 @@ class MNIST(_Idx):
 }"""
     class_names = tuple("0123456789")
     mean, std = 0.1307, 0.3082
+
+
+class MNISTParity(MNIST):
+    """A few MNIST images, flat, with the sign of their parity: y = 1 for even digits and -1 for odd ones.
+
+    The training split is `size` of the 55,000 images, drawn by the seed, and comes as one batch (x, y) of shapes
+    (size, 784) and (size,). Raises ValueError for a size that the split does not have.
+    """
+
+    seeded = True
+
+    def __init__(self, size: int = 1024, seed: int = 0) -> None:
+        if not 1 <= size <= 60_000 - self.held_back:
+            raise ValueError(f"size must lie between 1 and {60_000 - self.held_back:,}, got {size}")
+        super().__init__(size, seed)
+        self.save_hyperparameters()
+        self.size = size
+
+    @property
+    def spec(self) -> Spec:
+        sizes = {"train": self.size, "val": self.held_back, "test": 10_000}
+        return Spec((Field((784,)), Field()), {"in_features": 784}, sizes, "1")
+
+    def load(self, split: str) -> tuple[Tensor, ...]:
+        images, labels = super().load(split)
+        if split == "train":
+            chosen = torch.randperm(len(images), generator=generator(self.seed, split, 0))[: self.size]
+            images, labels = images[chosen], labels[chosen]
+        return images.flatten(1), 1.0 - 2.0 * (labels % 2)
 
 
 class FashionMNIST(_Idx):
