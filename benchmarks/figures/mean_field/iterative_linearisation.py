@@ -19,9 +19,7 @@ def periods(results: Sequence[Result]) -> Figure:
         first = result is next(r for r in results if _name(r) == name)
         colour = COLOURS[place % len(COLOURS)]
         curve = result.history().dropna(subset=["val/loss"])
-        left.plot(
-            curve["global_step"] + 1, curve["val/loss"], color=colour, lw=1, alpha=0.8, label=name if first else None
-        )
+        left.plot(curve["step"] + 1, curve["val/loss"], color=colour, lw=1, alpha=0.8, label=name if first else None)
         network = result.metrics.get("test/network_loss", result.metrics["test/loss"])
         right.scatter([place - 0.12], [result.metrics["test/loss"]], color=colour, s=18)
         right.scatter([place + 0.12], [network], edgecolors=colour, facecolors="none", s=18)
