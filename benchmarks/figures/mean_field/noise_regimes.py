@@ -17,11 +17,11 @@ Number = Callable[[Result], float]
 def perceptron(results: Sequence[Result]) -> Figure:
     """|w| and t* against the number of points with the exponents of the theory, and |w| against the temperature."""
     figure, (norm, time, heat) = panels(3)
-    for place, model in enumerate(("linear_density", "gaussian")):
-        own = [result for result in results if result.model == model]
+    for place, models in enumerate((("linear_density", "many_points"), ("gaussian",))):
+        own = [result for result in results if result.model in models]
         for axes, name in ((norm, "weight_norm"), (time, "training_time")):
             x, y = averages(own, points, metric(name))
-            axes.plot(x, y, "o-", color=COLOURS[place], ms=4, label=f"{model.replace('_', ' ')}, chi = {_chi(own)}")
+            axes.plot(x, y, "o-", color=COLOURS[place], ms=4, label=f"chi = {_chi(own):g}, T = {temperature(own[0]):g}")
             guide(axes, x, y, 1 / (1 + _chi(own)) if name == "weight_norm" else 1 + 2 / (1 + _chi(own)))
     for place, model in enumerate(("cold", "hot"), 2):
         x, y = averages([result for result in results if result.model == model], temperature, metric("weight_norm"))
