@@ -32,7 +32,8 @@ class Table:
     def rich(self) -> Group:
         table = RichTable(box=box.SIMPLE_HEAD)
         for position, column in enumerate(self.columns):
-            table.add_column(escape(column), justify="right" if position >= self.right else "left", overflow="fold")
+            side = "right" if position >= self.right else "left"
+            table.add_column(escape(column), justify=side, overflow="fold", no_wrap=position == 0)
         for row in self.rows:
             table.add_row(*(_coloured(cell) for cell in row))
         return Group(

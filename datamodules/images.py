@@ -171,8 +171,9 @@ class MNISTParity(MNIST):
         sizes = {"train": self.size, "val": self.held_back, "test": 10_000}
         return Spec((Field((784,)), Field()), {"in_features": 784}, sizes, "1")
 
-    def load(self, split: str) -> tuple[Tensor, ...]:
-        images, labels = super().load(split)
+    def raw(self, split: str) -> tuple[Tensor, ...]:
+        """Flat images as in the files, uint8, and the signs."""
+        images, labels = super().raw(split)
         if split == "train":
             chosen = torch.randperm(len(images), generator=generator(self.seed, split, 0))[: self.size]
             images, labels = images[chosen], labels[chosen]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import train
-from datamodules import BoundaryPoints, MNISTParity
+from datamodules import MNIST, BoundaryPoints, MNISTParity
 from zoo.mean_field import NoisyPerceptron, ScaledPredictor
 from zoo.mean_field.scaled_predictor import network
 
@@ -151,7 +151,7 @@ def test_a_lazy_predictor_is_linear_in_its_change() -> None:
 
 def test_parity_is_the_sign_of_even_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.arange(20, dtype=torch.uint8).repeat_interleave(784).view(20, 1, 28, 28)
-    monkeypatch.setattr(MNISTParity, "raw", lambda *_: (images, torch.arange(20) % 10))
+    monkeypatch.setattr(MNIST, "raw", lambda *_: (images, torch.arange(20) % 10))
     x, y = MNISTParity(size=20).load("train")
     digits = torch.round((x[:, 0] * 0.3082 + 0.1307) * 255)
     assert torch.equal(y, torch.where(digits % 2 == 0, 1.0, -1.0))

@@ -21,8 +21,7 @@ class MultiTaskReLU(ZooModule):
     As b starts at zero, such features are homogeneous: standardised ones do not depend on `scale`, and what is linear
     in them is an even function plus a linear one.
 
-    Trained by Adam on all parameters together. The paper adapts the heads before each step of the representation, and
-    proves its result for plain gradient descent from a specific initialisation.
+    Trained by Adam on all parameters together, where the paper's algorithm updates the heads before the representation.
 
     Raises ValueError for a size, scale or step below its least value, and for a subspace that is not one of R^d.
 
