@@ -7,10 +7,11 @@ import errno
 import json
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmarks import stack, store, tracking, train
 from benchmarks.ending import CLOSING, STATUS, Ending, Interrupted
-from benchmarks.grouping import MARK, stack_folder
+from benchmarks.grouping import MARK, SNAPSHOT, stack_folder
 from benchmarks.machine import commit, device_name, peak_memory, versions
 from benchmarks.plan import Run
 from benchmarks.ranks import Place
 from benchmarks.resume import Snapshots
 from benchmarks.store import Result
 from benchmarks.together import Together
-
-SNAPSHOT = "resume.ckpt"
 
 
 @dataclass(frozen=True)
@@ -77,27 +76,34 @@ def measure(
     connection: Connection | None = None,
     ending: Ending | None = None,
     place: Place | None = None,
+    there: Sequence[bool] = (),
 ) -> list[Result]:
     """Executes a Run, or several as one stack, in this process, from the last snapshot if there is one.
 
+    Whose Result is there already only makes the stack what it was: nothing of it is touched, and it has no Result here.
     Whatever goes wrong becomes a failed Result with its reason. Raises Interrupted where the Run is to end early.
     """
     clock, ending = time.perf_counter(), ending or Ending()
-    results = [blank(run, options, device) for run in runs]
+    left = [not finished for finished in there] or [True] * len(runs)
+    todo = list(compress(runs, left))
+    results = [blank(run, options, device) for run in todo]
     histories = [tracking.History(options.results / run.folder / "history.csv") for run in runs]
     snapshots = Snapshots(snapshot_folder(runs, options) / SNAPSHOT, options.checkpoint_every, histories)
     _begin(runs, options, snapshots)
+    _write_configs(todo, options)
     ending.training = lambda: snapshots.training and place is None  # several ranks never stop at the same batch
-    logged = [] if options.wandb == "disabled" else [_logged_run(runs, n, options, snapshots) for n in range(len(runs))]
+    numbers = range(0 if options.wandb == "disabled" else len(runs))
+    logged = {n: _logged_run(runs, n, options, snapshots) for n in numbers if left[n]}
+    histories = list(compress(histories, left))
     try:
-        outcomes = _trained(runs, options, device, connection, snapshots, logged, place)
-        for run, outcome, result in zip(runs, outcomes, results, strict=True):
+        outcomes = _trained(runs, options, device, connection, snapshots, logged, place, left)
+        for run, outcome, result in zip(todo, outcomes, results, strict=True):
             _keep(outcome, result, options.results / run.folder)
         for history in histories:
             history.save()
     except (Interrupted, SIGTERMException):
         ending.finish()
-        _close_interrupted(logged)
+        _close_interrupted(list(logged.values()))
         raise Interrupted from None
     except Exception as error:  # a Run may fail in any way: its Result says how, the others go on
         with suppress(OSError):  # a full disk takes no log either
@@ -107,7 +113,7 @@ def measure(
             with suppress(OSError):
                 history.save()
     ending.finish()
-    _close(logged, results, runs, options, connection)
+    _close(list(logged.values()), results, todo, options, connection)
     for result in results:
         result.attempts = snapshots.about["attempts"]
         result.peak_memory_bytes = peak_memory(options.accelerator)
@@ -125,10 +131,12 @@ def _begin(runs: Sequence[Run], options: Options, snapshots: Snapshots) -> None:
     if runs[0].stacked:
         snapshots.path.parent.mkdir(parents=True, exist_ok=True)
         store.write_whole(snapshots.path.with_name(MARK), json.dumps([str(run.folder) for run in runs]))
+
+
+def _write_configs(runs: Sequence[Run], options: Options) -> None:
     for run in runs:
-        store.write_whole(
-            options.results / run.folder / "config.yaml", yaml.safe_dump(dict(run.config), sort_keys=False)
-        )
+        config = yaml.safe_dump(dict(run.config), sort_keys=False)
+        store.write_whole(options.results / run.folder / "config.yaml", config)
 
 
 def snapshot_folder(runs: Sequence[Run], options: Options) -> Path:
@@ -150,14 +158,15 @@ def _trained(
     device: int,
     connection: Connection | None,
     snapshots: Snapshots,
-    logged: Sequence[tracking.WandbRun],
+    logged: Mapping[int, tracking.WandbRun],
     place: Place | None,
+    left: Sequence[bool],
 ) -> list[train.Outcome]:
-    """What the Runs measured: one alone, one with other ranks, or all as one module."""
+    """What the Runs that are left measured: one alone, one with other ranks, or all as one module."""
 
     def loggers(number: int, stage: str, first: int) -> list[Logger]:
-        own = logged[number] if logged else None
-        return [tracking.StageLogger(snapshots.histories[number], own, stage, first)]
+        own = tracking.StageLogger(snapshots.histories[number], logged.get(number), stage, first)
+        return [own] if left[number] else []
 
     where: dict[str, Any] = {
         "accelerator": options.accelerator,
@@ -170,7 +179,7 @@ def _trained(
         for number, run in enumerate(runs)
     ]
     if runs[0].stacked:
-        return stack.run([stack.Member(*one) for one in made], **where)
+        return stack.run([stack.Member(*one, own) for one, own in zip(made, left, strict=True)], **where)
     ((config, seed, folder, own),) = made
     return [train.run(config, seed, folder, loggers=own, together=Together(place, seed) if place else None, **where)]
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.build import class_at
 from benchmarks.ranks import world_size
 from benchmarks.watching import watches
-from zoo._stackable import ELEMENTWISE
+from datamodules._stacked import joins
+from zoo._recipes import ELEMENTWISE
 
 if TYPE_CHECKING:
     from benchmarks.plan import Run
 
 MOST = 64  # replicas of one stack: beyond, a step's fixed cost is shared already, and memory grows
+SNAPSHOT = "resume.ckpt"
 MARK = "stack.json"  # beside a stack's snapshot: the folders of its Runs
 #: Trainer arguments that mean for each replica what they mean for one model.
 TRAINER = (
@@ -32,8 +34,8 @@ PRECISIONS = (None, 32, 64, "32", "64", "32-true", "64-true", "bf16-mixed", "bf1
 def stackable(config: Mapping[str, Any]) -> bool:
     """Whether a Run of this configuration trains in a stack: it always does then, and never otherwise.
 
-    The model has to declare `vectorizes`; the optimiser has to be element-wise, the schedule by steps or epochs alone,
-    and the callbacks have to look only.
+    The model has to declare `vectorizes`; the data have to come by `loader` without further hooks, the optimiser has to
+    be element-wise, the schedule by steps or epochs alone, and the callbacks have to look only.
     """
     if not (config["fit"] and class_at(config["model"]["class_path"]).vectorizes):
         return False
@@ -42,10 +44,11 @@ def stackable(config: Mapping[str, Any]) -> bool:
     nested = any(isinstance(value, dict) and "from" in value for value in config["model"]["init_args"].values())
     return (
         not nested
+        and joins(class_at(config["data"]["class_path"]))
         and set(config["trainer"]) <= set(TRAINER)
         and world_size(config) == 1
         and config["trainer"].get("precision") in PRECISIONS
-        and (optimizer is None or issubclass(class_at(optimizer["class_path"]), ELEMENTWISE))
+        and (optimizer is None or class_at(optimizer["class_path"]) in ELEMENTWISE)
         and "monitor" not in schedule
         and not schedule["class_path"].endswith("ReduceLROnPlateau")
         and all(watches(class_at(callback["class_path"])) for callback in config["callbacks"])
@@ -77,21 +80,41 @@ def grouped(runs: Sequence[Run], known: Iterable[Run], results: Path, workers: i
 
 
 def interrupted(runs: Iterable[Run], known: Iterable[Run], results: Path) -> list[tuple[Run, ...]]:
-    """The stacks that were interrupted, whose members are all known and some of them among the Runs to make."""
+    """The stacks that were interrupted, whose members are all known and some of them among the Runs to make.
+
+    Of two that share a member only one goes on. What is left of a stack is removed once its members are all finished.
+    """
     waiting, named = {str(run.folder) for run in runs}, {str(run.folder): run for run in known if run.stacked}
-    groups = []
-    for mark in sorted(m for name in {r.benchmark for r in named.values()} for m in _marks(results / name)):
-        folders = set(members := json.loads(mark.read_text(encoding="utf-8")))
-        if folders <= named.keys() and waiting & folders:
-            waiting -= folders
-            groups.append(tuple(named[folder] for folder in members))
-        elif folders <= named.keys():  # each of them was finished in another company
-            shutil.rmtree(mark.parent, ignore_errors=True)
+    groups: list[tuple[Run, ...]] = []
+    claimed: set[str] = set()
+    for folder in sorted(found for name in {r.benchmark for r in named.values()} for found in _stacks(results / name)):
+        members = marked(folder)
+        if not members or not named.keys() >= set(members):
+            continue
+        if waiting.isdisjoint(members):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif resumable(folder) and claimed.isdisjoint(members):
+            claimed |= set(members)
+            groups.append(tuple(named[member] for member in members))
     return groups
 
 
-def _marks(folder: Path) -> list[Path]:
-    return list(folder.glob(f".stacks/*/{MARK}"))
+def _stacks(folder: Path) -> list[Path]:
+    return [mark.parent for mark in folder.glob(f".stacks/*/{MARK}")]
+
+
+def marked(folder: Path) -> list[str]:
+    """The members of the stack that keeps its snapshot here; none where it has just ended."""
+    try:
+        members: list[str] = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return members
+
+
+def resumable(folder: Path) -> bool:
+    """Whether a stack was interrupted that kept a snapshot: without one, nothing binds its members together."""
+    return (folder / MARK).is_file() and (folder / SNAPSHOT).is_file()
 
 
 def stack_folder(runs: Sequence[Run], results: Path) -> Path:

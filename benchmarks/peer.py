@@ -12,7 +12,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmarks import tracking, train
 from benchmarks.ending import STATUS, Ending, Interrupted, follow
-from benchmarks.execute import SNAPSHOT, Options, explained, with_checkpoints
+from benchmarks.execute import Options, explained, with_checkpoints
+from benchmarks.grouping import SNAPSHOT
 from benchmarks.plan import Run
 from benchmarks.ranks import Place
 from benchmarks.resume import Snapshots

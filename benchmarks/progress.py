@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,10 @@ class Running:
     since: float = field(default_factory=time.monotonic)
     step: float = 0
     steps: float = 0
+
+    @property
+    def folders(self) -> set[Path]:
+        return {run.folder for run in self.runs}
 
     @property
     def elapsed(self) -> float:
@@ -71,15 +76,14 @@ class View:
         if kind == "start":
             self._move("queued", "running")
             self.begun.add(run.folder)
-            if run == value[0]:
-                self.running[run.folder] = Running(value)
+            self.running.setdefault(value[0].folder, Running(value))  # the first may be finished already
         elif kind == "step" and run.folder in self.running:
             self.running[run.folder].step, self.running[run.folder].steps = value
         elif kind == "note" and value not in self.notes:
             self.notes.append(value)
             self.console.print(f"warning: {value}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif kind in ("cached", "end"):
-            self.running.pop(run.folder, None)
+            self.running = {key: row for key, row in self.running.items() if run.folder not in row.folders}
             self._move("running" if run.folder in self.begun else "queued", "cached" if value.cached else value.status)
             self._say(run, value)
 

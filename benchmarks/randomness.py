@@ -11,15 +11,18 @@ import numpy as np
 import torch
 
 
-def random_states(trainer: pl.Trainer) -> dict[str, Any]:
-    """The states of all random number generators that a module may use, as plain data and tensors."""
+def random_states(trainer: pl.Trainer | None = None) -> dict[str, Any]:
+    """The states of all random number generators that a module may use, as plain data and tensors.
+
+    Without a trainer, that of its device is not among them.
+    """
     kind, keys, at, has_gauss, gauss = np.random.get_state()
     states = {
         "torch": torch.get_rng_state(),
         "numpy": [str(kind), np.asarray(keys).tolist(), int(at), int(has_gauss), float(gauss)],
         "python": random.getstate(),
     }
-    if trainer.strategy.root_device.type == "cuda":
+    if trainer is not None and trainer.strategy.root_device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(trainer.strategy.root_device)
     return states
 

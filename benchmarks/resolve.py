@@ -191,7 +191,7 @@ def _misfit(model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
         shapes = ", ".join(str(("N", *f.shape)).replace("'", "") for f in spec.batch)
         name = config["data"]["class_path"].rpartition(".")[2]
         return f"{kind.__name__} cannot take the batches of {name} (shapes {shapes}): {_first_line(error)}"
-    if kind.vectorizes and (reason := refusal(model, batch)):
+    if kind.vectorizes and (reason := refusal(model, batch, {"optimizer", "lr_scheduler"} & set(config))):
         return f"{kind.__name__} declares vectorizes, but {reason}: leave it False, and seeds train one by one"
     return ""
 

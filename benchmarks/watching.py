@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 import traceback
 from collections.abc import Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import lightning.pytorch as pl
@@ -39,16 +40,48 @@ def watches(callback: type) -> bool:
     return getattr(callback, "per_replica", False) and set(needed) <= set(HOOKS)
 
 
+class Prefixed:
+    """A loop's averages, as those of one replica: what it logs as NAME is logged as `k/NAME`, weighted by its batch."""
+
+    def __init__(self, results: Any, prefix: str) -> None:
+        self.results, self.prefix = results, prefix
+
+    def log(self, fx: str, name: str, value: Any, *args: Any, batch_size: int | None = None, **how: Any) -> None:
+        if batch_size is None and isinstance(batch := self.results.batch, tuple | list):
+            batch_size = batch[0].shape[1]
+        self.results.log(fx, self.prefix + name, value, *args, batch_size=batch_size, **how)
+
+    def get(self, key: str) -> None:
+        """None has begun that could be added to without `log`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.results, name)
+
+
 class OneOf:
-    """The trainer as one replica's callbacks see it: with its data and its metrics."""
+    """The trainer as one replica's model and callbacks see it: with its data, its metrics and its loggers."""
 
     def __init__(self, trainer: pl.Trainer, number: int, model: pl.LightningModule, data: pl.LightningDataModule):
-        vars(self).update(_trainer=trainer, _prefix=f"{number}/", lightning_module=model, datamodule=data)
+        vars(self).update(_trainer=trainer, _number=number, lightning_module=model, datamodule=data)
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
-        metrics, prefix = vars(self)["_trainer"].callback_metrics, vars(self)["_prefix"]
+        metrics, prefix = vars(self)["_trainer"].callback_metrics, f"{vars(self)['_number']}/"
         return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+    @property
+    def loggers(self) -> list[Logger]:
+        splits = [logger for logger in vars(self)["_trainer"].loggers if isinstance(logger, Split)]
+        return [logger for split in splits for logger in split.each[vars(self)["_number"]]]
+
+    @property
+    def logger(self) -> Logger | None:
+        return next(iter(self.loggers), None)
+
+    @property
+    def _results(self) -> Prefixed | None:
+        results = vars(self)["_trainer"]._results
+        return None if results is None else Prefixed(results, f"{vars(self)['_number']}/")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(vars(self)["_trainer"], name)
@@ -62,6 +95,9 @@ class PerReplica(pl.Callback):
 
     A replica whose loss is not finite, or one of whose callbacks raises, is halted with the reason; the training ends
     early when all are. Losses are looked at every `every` steps: only then the host waits for the device.
+
+    What a callback logs goes to its replica's metrics and loggers. From the process's random numbers it draws none: all
+    replicas share these.
     """
 
     def __init__(
@@ -88,27 +124,43 @@ class PerReplica(pl.Callback):
         pl_module.log_epoch("train")  # before the callbacks: Lightning calls the module after them
         self._each("on_train_epoch_end", trainer, pl_module)
 
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        pl_module.log_epoch("val")  # before the callbacks, as above
+        self._each("on_validation_epoch_end", trainer, pl_module)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._look(trainer, pl_module)
         self._each("on_train_end", trainer, pl_module)
 
     def _each(self, hook: str, trainer: pl.Trainer, stack: Replicas, *args: Any) -> None:
-        self.views = self.views or [OneOf(trainer, *one) for one in zip(count(), stack.models, self.data, strict=False)]
+        self.views = self.views or self._attached(trainer, stack)
+        training = stack.stack.training
         for number, own in enumerate(self.calls[hook]):
             if own and number not in stack.halted:
+                model, parts = stack.models[number], _part(args, number, stack)
+                if model.training != training:
+                    stack.follow(number)
+                model._current_fx_name = hook  # `log` asks for it
                 try:
                     for callback in own:
                         call: Any = getattr(callback, hook)
-                        call(self.views[number], stack.models[number], *_part(args, number, stack))
+                        call(self.views[number], model, *parts)
                 except Exception as error:  # it may raise anything: that ends its replica, and not the others
                     traceback.print_exc()
                     stack.halt(number, in_a_line(error))
+
+    def _attached(self, trainer: pl.Trainer, stack: Replicas) -> list[OneOf]:
+        """The trainer as each replica's callbacks see it, which their models see too."""
+        views = [OneOf(trainer, *one) for one in zip(count(), stack.models, self.data, strict=False)]
+        for view, model in zip(views, stack.models, strict=True):
+            model.trainer = view  # type: ignore[assignment]
+        return views
 
     def _look(self, trainer: pl.Trainer, stack: Replicas) -> None:
         for number, loss in enumerate(stack.losses.tolist() if stack.losses is not None else ()):
             if not math.isfinite(loss):
                 stack.halt(number, f"FloatingPointError: the loss is {loss} at step {trainer.global_step}")
-        trainer.should_stop = trainer.should_stop or len(stack.halted) == len(stack)
+        trainer.should_stop = trainer.should_stop or stack.halted.keys() >= set(range(len(self.watching)))
 
     def state_dict(self) -> dict[str, Any]:
         return {"own": [[callback.state_dict() for callback in own] for own in self.watching]}
@@ -122,9 +174,12 @@ class PerReplica(pl.Callback):
 class Split(Logger):
     """Sends what is logged as `k/NAME` to the loggers of the k-th replica as NAME."""
 
+    COST = 20  # saving takes at most one part in COST of the time
+
     def __init__(self, loggers: Sequence[Sequence[Logger]]) -> None:
         super().__init__()
         self.each = loggers
+        self.due = 0.0
 
     @property
     def name(self) -> str:
@@ -142,6 +197,12 @@ class Split(Logger):
             own = {name.removeprefix(f"{number}/"): v for name, v in metrics.items() if name.startswith(f"{number}/")}
             for logger in loggers if own else ():
                 logger.log_metrics({**own, "epoch": metrics["epoch"]}, step)
+
+    def save(self) -> None:
+        if (began := time.monotonic()) >= self.due:
+            for logger in chain.from_iterable(self.each):
+                logger.save()
+            self.due = time.monotonic() + self.COST * (time.monotonic() - began)
 
 
 def in_a_line(error: BaseException) -> str:

@@ -17,8 +17,8 @@ import torch
 from benchmarks import store
 from benchmarks.allocator import keep_memory
 from benchmarks.ending import STATUS, Ending, Interrupted, follow
-from benchmarks.execute import SNAPSHOT, Options, explained, measure, snapshot_folder
-from benchmarks.grouping import MARK
+from benchmarks.execute import Options, explained, measure, snapshot_folder
+from benchmarks.grouping import SNAPSHOT, resumable
 from benchmarks.plan import Run
 from benchmarks.ranks import Place
 
@@ -71,16 +71,16 @@ def made(
         return "end", there
     connection.send(("begin",))
     left = [run for run, finished in zip(runs, there, strict=True) if not finished]
-    together = runs if (snapshot_folder(runs, options) / MARK).is_file() else left
-    results = measure(together, options, device, connection, ending, place)
+    whole = resumable(snapshot_folder(runs, options))
+    together = runs if whole else left
+    _refer(runs[0], left, options)
+    results = measure(together, options, device, connection, ending, place, there if whole else ())
     if place is not None and results[0].status == "failed":
         return "broke", results[0], time.monotonic()
-    for run, result in zip(together, results, strict=True):
-        if run in left:
-            store.write(result, options.results / run.folder)
+    for run, result in zip(left, results, strict=True):
+        store.write(result, options.results / run.folder)
     if any(result.status == "finished" for result in results):
         _clear(together, options)
-    _copy_log(runs[0], left, options)
     return "end", there
 
 
@@ -89,14 +89,15 @@ def _clear(runs: Sequence[Run], options: Options) -> None:
     folder = snapshot_folder(runs, options)
     (folder / SNAPSHOT).unlink(missing_ok=True)
     if runs[0].stacked:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copy_log(first: Run, runs: Sequence[Run], options: Options) -> None:
-    """Gives the log of a stack to each of its Runs."""
+def _refer(first: Run, runs: Sequence[Run], options: Options) -> None:
+    """Says in the logs of a stack's other Runs, from the beginning on, where that of the stack is."""
     for run in runs:
         if run is not first:
-            shutil.copy(options.results / first.folder / "log.txt", options.results / run.folder / "log.txt")
+            with (options.results / run.folder / "log.txt").open("a", encoding="utf-8") as log:
+                log.write(f"trained in a stack, whose log is {options.results / first.folder / 'log.txt'}\n")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo._module import ZooModule
+from zoo._recipes import optimizer_of, unserved
 
 
 class Replicas(ZooModule):
@@ -30,6 +31,7 @@ class Replicas(ZooModule):
     def __init__(self, models: Sequence[ZooModule]) -> None:
         super().__init__()
         self.models = tuple(models)
+        self.inference_mode = models[0].inference_mode  # type: ignore[misc]  # a class's, and this one stands for any
         self.stack = copy.deepcopy(models[0])
         each = [_tensors(model) for model in models]
         for name, tensor in _tensors(self.stack).items():
@@ -52,10 +54,16 @@ class Replicas(ZooModule):
             model.to(device=self.device, dtype=self.dtype)
         self._bind()
 
+    def follow(self, number: int) -> None:
+        """Has a model's parts in training mode where those of the stack are."""
+        for own, common in zip(self.models[number].modules(), self.stack.modules(), strict=True):
+            own.training = common.training
+
     def release(self, number: int) -> ZooModule:
         """A model with tensors of its own again: a saved view would take the whole stack along."""
         for tensor in _tensors(self.models[number]).values():
             tensor.data = tensor.data.clone()
+        self.follow(number)
         return self.models[number]
 
     def _bind(self) -> None:
@@ -121,6 +129,7 @@ class Replicas(ZooModule):
             self.trainer.callback_metrics.update(named)
             for logger in self.trainer.loggers:
                 logger.log_metrics({k: float(v) for k, v in named.items()} | {"epoch": self.current_epoch}, step)
+                logger.save()
 
     def on_fit_start(self) -> None:
         self.tie()
@@ -132,6 +141,8 @@ class Replicas(ZooModule):
         first.trainer = self.trainer
         made = first.configure_optimizers()
         first.trainer = None
+        if reason := unserved(made):  # what takes a trainer to make is seen here first
+            raise ValueError(f"{type(first).__name__} cannot train in a stack: {reason}")
         _move(optimizer_of(made), dict(zip(first.parameters(), self.stack.parameters(), strict=True)))
         return made
 
@@ -144,7 +155,7 @@ class Replicas(ZooModule):
         if not gradient_clip_val or gradient_clip_algorithm == "value":
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norms = torch.stack([g.reshape(len(g), -1).norm(dim=1) for g in gradients]).norm(dim=0)
         scale = (gradient_clip_val / (norms + 1e-6)).clamp(max=1)  # as torch.nn.utils.clip_grad_norm_
         for gradient in gradients:
@@ -179,14 +190,6 @@ class Replicas(ZooModule):
         saved = checkpoint["replicas"]
         self._sums = {key: total.to(self.device) for key, total in saved["sums"].items()}
         self._weights, self.halted = dict(saved["weights"]), dict(saved["halted"])
-
-
-def optimizer_of(made: Any) -> torch.optim.Optimizer:
-    """The optimiser in what `configure_optimizers` returns. Raises ValueError for several and for other forms."""
-    found = made["optimizer"] if isinstance(made, dict) else made
-    if not isinstance(found, torch.optim.Optimizer):
-        raise ValueError(f"expected one optimiser or a mapping with one, got {type(found).__name__}")
-    return found
 
 
 def _move(optimizer: torch.optim.Optimizer, to: Mapping[Tensor, Tensor]) -> None:

@@ -14,7 +14,8 @@ import torch
 
 from benchmarks import stack as stacks
 from benchmarks import train
-from benchmarks.execute import SNAPSHOT, Progress
+from benchmarks.execute import Progress
+from benchmarks.grouping import SNAPSHOT
 from benchmarks.pairs import Place, Work
 from benchmarks.resume import Snapshots
 from benchmarks.tracking import History, StageLogger

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from datamodules import ArrayDataModule, Field, Spec
+from datamodules._arrays import BatchLoader
 from tests.benchmarks.shapes import Line
 from zoo._module import ZooModule
 
@@ -112,58 +115,63 @@ class Steering(Noting):
         pass
 
 
-class Normalised(Net):
-    """Keeps batch statistics."""
+class Resting(Net):
+    """Has a layer that is never in training mode."""
 
     def __init__(self, in_features: int) -> None:
         super().__init__(in_features)
-        self.norm = nn.BatchNorm1d(in_features)
+        self.save_hyperparameters()
+        self.norm = nn.Dropout(0.5).eval()
 
 
-class Dropped(Net):
-    """Draws random numbers in its step."""
-
-    def step(self, batch: Any) -> dict[str, Tensor]:
-        return {"loss": nn.functional.dropout(self(batch[0]), 0.5).square().mean()}
-
-
-class Choosing(Net):
-    """Has shapes that depend on the data."""
-
-    exceptions = {"meta": "shapes depend on the data"}
-
-    def step(self, batch: Any) -> dict[str, Tensor]:
-        error = self(batch[0]) - batch[1]
-        return {"loss": error[error > -1e9].square().mean()}
-
-
-class Hooked(Net):
-    """Does something of its own between batches."""
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.outer.weight.data.clamp_(-1, 1)
-
-
-class Logging(Net):
-    """Logs in its step."""
-
-    def step(self, batch: Any) -> dict[str, Tensor]:
-        scalars = super().step(batch)
-        self.log("distance", scalars["distance"])
-        return scalars
-
-
-class Recording(Net):
-    """Records in its step."""
-
-    def step(self, batch: Any) -> dict[str, Tensor]:
-        scalars = super().step(batch)
-        self.record("distance", scalars["distance"])
-        return scalars
-
-
-class Searching(Net):
-    """Has an optimiser that looks at all parameters together."""
+class Partial(Net):
+    """Trains its inner layer alone; the outer one has gradients too."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.LBFGS(self.parameters())
+        return torch.optim.SGD(self.inner.parameters(), lr=self.lr)
+
+
+class Sensitive(Net):
+    """Measures the gradient of its output with respect to the inputs when it is tested."""
+
+    inference_mode = False
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+        with torch.enable_grad():
+            x = batch[0].clone().requires_grad_()
+            (slope,) = torch.autograd.grad(self(x).sum(), x)
+        self.log("test/slope", slope.norm())
+
+
+class Noisy(Net):
+    """Draws random numbers of all kinds when it is tested."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        super().test_step(batch, batch_idx)
+        self.log("test/noise", torch.randn(()) + np.random.rand() + random.random())
+
+
+class Averaging(Net):
+    """Keeps a moving average of its training loss, changed in place."""
+
+    average: Tensor
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features)
+        self.save_hyperparameters()
+        self.register_buffer("average", torch.zeros(()))
+
+    def step(self, batch: Any) -> dict[str, Tensor]:
+        scalars = super().step(batch)
+        if self.training:
+            self.average.mul_(0.9).add_(0.1 * scalars["loss"].detach())
+        return scalars
+
+
+class Doubled(Cloud):
+    """Serves the batches in a way of its own."""
+
+    def loader(self, split: str) -> BatchLoader:
+        plain = super().loader(split)
+        return BatchLoader(lambda epoch, at: (2 * plain.batch(epoch, at)[0], plain.batch(epoch, at)[1]), len(plain))

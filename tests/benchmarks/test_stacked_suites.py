@@ -22,6 +22,7 @@ from tests.benchmarks.suites import MARKS, answer, at_work, command, outcome, un
 from zoo._stackable import refusal
 
 HERE = "tests.benchmarks.stackable"
+REFUSED = "tests.benchmarks.unstackable"
 
 
 def nets(**entries: Any) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def test_a_model_that_cannot_be_stacked_and_says_so_is_bad_input(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "own.yaml"
-    path.write_text(yaml.safe_dump(nets(models={"net": {"class_path": f"{HERE}.{model}"}})))
+    path.write_text(yaml.safe_dump(nets(models={"net": {"class_path": f"{REFUSED}.{model}"}})))
     assert main([str(path), "--results", str(tmp_path / "results"), "--wandb", "disabled"]) == 2
     told = capsys.readouterr().err
     assert "models.net" in told
@@ -115,7 +116,7 @@ def test_a_model_that_cannot_be_stacked_and_says_so_is_bad_input(
 
 
 def test_a_step_that_logs_is_refused() -> None:
-    from tests.benchmarks.stackable import Logging
+    from tests.benchmarks.unstackable import Logging
 
     assert refusal(Logging(2), (torch.randn(4, 2), torch.randn(4))).endswith("return its scalars instead")
 

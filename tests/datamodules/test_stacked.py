@@ -12,12 +12,26 @@ from datamodules import Digits, OddTarget
 from datamodules._arrays import BatchLoader
 from datamodules._stacked import Stacked
 from tests.benchmarks.shapes import Line
-from tests.benchmarks.stackable import Cloud, Jittered
+from tests.benchmarks.stackable import Cloud, Doubled, Jittered
+from tests.benchmarks.unstackable import Ragged
+
+
+class Halved(OddTarget):
+    """Serves half of what it draws."""
+
+    def loader(self, split: str) -> BatchLoader:
+        plain = super().loader(split)
+        return BatchLoader(lambda epoch, at: tuple(t[::2] for t in plain.batch(epoch, at)), len(plain))
+
 
 MAKERS: dict[str, Callable[[int], Any]] = {
     "one copy of the arrays": lambda seed: Digits(batch_size=100, seed=seed),
     "arrays that turn out the same": lambda seed: Line(44, 8, seed),
     "arrays of each seed": lambda seed: Cloud(seed=seed),
+    "a loader of one's own": lambda seed: Doubled(seed=seed),
+    "a stream with a loader of one's own": lambda seed: Halved(
+        dim=4, batch_size=32, steps_per_epoch=130, val_size=700, test_size=30, seed=seed
+    ),
     "augmented": lambda seed: Jittered(44, 8, seed),
     "drawn fresh": lambda seed: OddTarget(
         dim=4, batch_size=32, steps_per_epoch=130, val_size=700, test_size=30, seed=seed
@@ -56,6 +70,11 @@ def test_arrays_of_each_seed_exist_once() -> None:
 def test_splits_of_unequal_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"train: the seeds have \[5, 6\] batches"):
         Stacked([Jittered(44, 8), Jittered(40, 8)]).loader("train")
+
+
+def test_arrays_of_unequal_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"the seeds have arrays of the shapes \[\(38, 2\), \(39, 2\)\]: unequal"):
+        Stacked([Ragged(seed=1), Ragged(seed=2)]).loader("train")
 
 
 @pytest.mark.parametrize(("batch_size", "steps", "most"), [(32, 130, 64), (512, 100, 32), (100_000, 3, 1), (1, 7, 64)])
