@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.plan import Run
 from benchmarks.store import Result
-from benchmarks.tables import duration
+from benchmarks.tables import duration, pointed
 
 
 @dataclass
@@ -103,4 +103,4 @@ class View:
 
 def named(run: Run) -> str:
     """A Run as it is called on the terminal."""
-    return f"{run.benchmark}/{run.model} seed {run.seed}"
+    return " ".join(filter(None, (f"{run.benchmark}/{run.model}", pointed(run.point), f"seed {run.seed}")))

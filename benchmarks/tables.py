@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, JustifyMethod
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -32,7 +32,7 @@ class Table:
     def rich(self) -> Group:
         table = RichTable(box=box.SIMPLE_HEAD)
         for position, column in enumerate(self.columns):
-            side = "right" if position >= self.right else "left"
+            side: JustifyMethod = "right" if position >= self.right else "left"
             table.add_column(escape(column), justify=side, overflow="fold", no_wrap=position == 0)
         for row in self.rows:
             table.add_row(*(_coloured(cell) for cell in row))
@@ -87,8 +87,7 @@ def results_table(caption: str, rows: Records) -> Table:
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        point = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in row["point"].items())
-        groups.setdefault(" ".join(filter(None, (row["model"], point))), []).append(row)
+        groups.setdefault(" ".join(filter(None, (row["model"], pointed(row["point"])))), []).append(row)
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"] if name.startswith("test/")))
     lines = [[name, *_cells(members, metrics)] for name, members in groups.items()]
     columns = ["model", "seeds", *(name.removeprefix("test/") for name in metrics), "parameters", "fit"]
@@ -96,6 +95,11 @@ def results_table(caption: str, rows: Records) -> Table:
         columns, *lines = ([*column] for column in zip(columns, *lines, strict=True))
         columns[0] = ""
     return Table(caption, columns, lines)
+
+
+def pointed(point: Mapping[str, Any]) -> str:
+    """A sweep point as a reader calls it: the last part of each key with its value."""
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in point.items())
 
 
 def _cells(members: Records, metrics: Sequence[str]) -> list[str]:
@@ -117,7 +121,7 @@ def claims_table(caption: str, verdicts: Records, reference: Records = ()) -> Ta
     columns = ["claim", "stated", "evidence", "measured", *(["reference run"] if reference else []), "verdict"]
     lines = []
     for row in verdicts:
-        at = "".join(f", {key.rpartition('.')[2]}={value}" for key, value in row.get("at", {}).items())
+        at = "".join(f", {pointed({key: value})}" for key, value in row.get("at", {}).items())
         before = [measured(known[_key(row)]) if _key(row) in known else "–"] if reference else []
         note = f" ({reasons.index(row['reason']) + 1})" if row["reason"] else ""
         verdict = f"{MARKS[row['verdict']][0]} {row['verdict']}{note}"
