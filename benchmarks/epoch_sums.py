@@ -89,7 +89,9 @@ def _empty(trainer: pl.Trainer, state: dict[str, Any]) -> _ResultMetric:
     """A scalar that the first half of the epoch logged and the second has not yet."""
     meta = _Metadata(**state["meta"], reduce_fx=REDUCTIONS[state["reduction"]])  # type: ignore[arg-type]
     meta.sync = _Sync(_should=state["sync"], fn=trainer.strategy.reduce)
-    return _ResultMetric(meta, is_tensor=True)
+    empty = _ResultMetric(meta, is_tensor=True)
+    empty.value = empty.value.to(state["value"].dtype)  # double where the training is
+    return empty
 
 
 def _metrics(module: pl.LightningModule) -> Iterator[tuple[str, Metric]]:

@@ -48,6 +48,8 @@ def assemble(config: Mapping[str, Any], seed: int) -> tuple[ZooModule, pl.Lightn
     data._log_hyperparams = False  # the whole configuration is logged; Lightning refuses names that the model has too
     pl.seed_everything(seed, workers=True, verbose=False)
     model = build(config["model"])
+    if config["trainer"].get("precision") in (64, "64", "64-true"):
+        model.double()  # as Lightning does, but before it restores weights, which would pass through single precision
     if "optimizer" in config or "lr_scheduler" in config:
         own = model.configure_optimizers
         model.configure_optimizers = partial(_optimizers, model, own, config)

@@ -111,6 +111,12 @@ CASES: dict[str, dict[str, Any]] = {
             "monitor": "train/loss",
         }
     },
+    "double precision": {"trainer": {"max_epochs": 3, "precision": "64-true"}},
+    "no optimiser": {
+        "data": {"class_path": f"{SHAPES}.Line", "init_args": {"size": 8, "batch_size": 8, "seed": 3}},
+        "model": {"class_path": "zoo.mean_field.NoisyPerceptron", "init_args": {"in_features": 2, "lr": 0.5}},
+        "trainer": {"max_epochs": 14},
+    },
     "own loop": {"model": {"class_path": f"{SHAPES}.TinyGAN", "init_args": {"in_features": 2}}},
     "stages": {"model": {"class_path": f"{SHAPES}.Staged", "init_args": {"in_features": 2}}},
 }
@@ -118,7 +124,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def case(name: str) -> dict[str, Any]:
     made = config(**CASES[name])
-    if name in ("own loop", "stages"):
+    if name in ("no optimiser", "own loop", "stages"):
         for key in ("optimizer", "lr_scheduler", "select"):
             del made[key]
     return made
