@@ -66,7 +66,10 @@ def listing(options: argparse.Namespace) -> int:
     for row in rows:
         needs = f"  [needs {', '.join(row['needs'])}]" if row["needs"] else ""
         print(f"{row['benchmark']:<{width}}  {row['title']}{needs}")
-        print(f"{'':<{width}}  {', '.join(row['models'])}; {row['seeds']} seeds; {row['claims']} claims")
+        counts = "; ".join(
+            f"{n} {noun}{'s' * (n != 1)}" for n, noun in ((row["seeds"], "seed"), (row["claims"], "claim"))
+        )
+        print(f"{'':<{width}}  {', '.join(row['models'])}; {counts}")
     print(f"\nsuites: {', '.join(documents.suite_files())}")
     return 0
 
