@@ -28,8 +28,8 @@ class ScaledPredictor(ZooModule):
     the sign), the relative `movement`, t* = lr * steps (`training_time`) and the last `training_loss`.
     Raises ValueError for a width or a minibatch below 1, and for alpha or lr that are not positive.
 
-    The loss is divided by alpha^2 so that one step serves every alpha: temperatures are those of u, alpha times those of
-    a loss that is divided by alpha.
+    The loss is divided by alpha^2 so that one step serves every alpha: temperatures are those of u, and alpha times
+    those of a loss that is divided by alpha.
 
     Source: A. Sclocchi, M. Geiger and M. Wyart, "Dissecting the Effects of SGD Noise in Distinct Regimes of Deep
     Learning", 2023, arXiv:2301.13703.
