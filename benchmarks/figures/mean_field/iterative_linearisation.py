@@ -21,11 +21,13 @@ def periods(results: Sequence[Result]) -> Figure:
         curve = result.history().dropna(subset=["val/loss"])
         left.plot(curve["step"] + 1, curve["val/loss"], color=colour, lw=1, alpha=0.8, label=name if first else None)
         network = result.metrics.get("test/network_loss", result.metrics["test/loss"])
-        right.scatter([place - 0.12], [result.metrics["test/loss"]], color=colour, s=18)
-        right.scatter([place + 0.12], [network], edgecolors=colour, facecolors="none", s=18)
+        labels = ("linearised model", "network itself") if result is results[0] else (None, None)
+        right.scatter([place - 0.12], [result.metrics["test/loss"]], color=colour, s=18, label=labels[0])
+        right.scatter([place + 0.12], [network], edgecolors=colour, facecolors="none", s=18, label=labels[1])
     left.set(xlabel="step", ylabel="validation loss", yscale="log", title="The linearised model along training")
     left.legend(frameon=False, fontsize=8)
-    right.set(ylabel="test loss", yscale="log", title="At the end: linearised ●, network itself ○")
+    right.set(ylabel="test loss", yscale="log", title="At the end")
+    right.legend(frameon=False, fontsize=8)
     right.set_xticks(range(len(names)), [name.replace("linearised ", "") for name in names], rotation=30, fontsize=8)
     return figure
 

@@ -44,17 +44,21 @@ def parity(results: Sequence[Result]) -> Figure:
         if model == "lazy":
             guide(scale, x, y, -1.0)
     for place, model in enumerate(("cold", "hot"), 2):
-        own = [result for result in results if result.model == model]
-        for axes, name in ((heat, "movement"), (error, "error")):
-            x, y = averages(own, temperature, metric(name))
-            axes.plot(x, y, "o-", color=COLOURS[place], ms=4, label=model)
-            if (axes, model) == (heat, "hot"):
-                guide(axes, x, y, 1.0)
+        own, colour = [result for result in results if result.model == model], COLOURS[place]
+        x, y = averages(own, temperature, metric("movement"))
+        heat.plot(x, y, "o-", color=colour, ms=4, label=model)
+        if model == "hot":
+            guide(heat, x, y, 1.0)
+        error.plot(*averages(own, temperature, metric("error")), color=colour, label=f"{model}, mean over seeds (dots)")
+        error.scatter(
+            [temperature(r) for r in own], [r.metrics["test/error"] for r in own], color=colour, s=12, alpha=0.6
+        )
     movement = r"$|w - w_0|\,/\,|w_0|$"
     scale.set(xlabel=r"$\alpha$", ylabel=movement, title="Movement by scale (dotted: slope -1)")
     heat.set(xlabel="T = lr / B", ylabel=movement, title=r"and by temperature, $\alpha$ = 1000 (dotted: slope 1)")
     error.set(xlabel="T = lr / B", ylabel="test error", title=r"Test error, $\alpha$ = 1000")
     finish([scale, heat, error])
+    error.set(yscale="linear")
     return figure
 
 
