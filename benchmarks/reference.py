@@ -12,13 +12,13 @@ import json
 import os
 import platform
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import documents, tables
+from benchmarks.build import class_at
 
 FOLDER = Path(__file__).parent / "reference"
 ROOT = Path(__file__).parent.parent
@@ -57,18 +57,19 @@ def keep(family: str, results: Path) -> Path:
     whole = {n: part if part["runs"] else kept.get(n, part) for n, part in anew.items()}
     path = FOLDER / f"{family}.json"
     store.write_whole(path, json.dumps(whole, indent=1) + "\n")
-    _keep_figures([name for name in files if anew[name]["runs"]], results)
+    for benchmark in planned.benchmarks:
+        _keep_figure(benchmark, [result for result in done if result.benchmark == benchmark.name])
     return path
 
 
-def _keep_figures(names: Sequence[str], results: Path) -> None:
-    """Puts the figures of benchmarks where the families' READMEs show them."""
-    for family, _, name in (full.partition("/") for full in names):
-        folder, drawn = ROOT / "zoo" / family, results / family / name / "figure.png"
-        shown = f"figures/{name}.png"
-        if drawn.is_file() and shown in (folder / "README.md").read_text(encoding="utf-8"):
-            (folder / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(drawn, folder / shown)
+def _keep_figure(benchmark: Any, results: Sequence[Any]) -> None:
+    """Draws a benchmark's figure of these Results where the family's README shows it."""
+    family, _, name = benchmark.name.partition("/")
+    folder, shown = ROOT / "zoo" / family, f"figures/{name}.png"
+    readme = folder / "README.md"
+    if results and benchmark.figure and readme.is_file() and shown in readme.read_text(encoding="utf-8"):
+        (folder / "figures").mkdir(exist_ok=True)
+        class_at(benchmark.figure)(results).savefig(folder / shown, dpi=120)
 
 
 def _part(name: str, made: Any, done: Sequence[Any]) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Report:
     def print(self, console: Console) -> None:
         """The report on a terminal."""
         for benchmark in self.plan.benchmarks:
-            console.print(Group(*(table.rich() for table in self.tables(benchmark))))
+            parts = [part for table in self.tables(benchmark) for part in table.within(console.width)]
+            console.print(Group(*(part.rich() for part in parts)))
             if benchmark.name in self.figures:
                 console.print(f"  figure: {escape(shown(self.figures[benchmark.name]))}\n", soft_wrap=True)
         if failures := tables.failures_table(self.rows):

@@ -194,18 +194,22 @@ def _results_folder(options: argparse.Namespace) -> Path:
 
 def _show_plan(planned: Any, root: Path, options: argparse.Namespace, console: Any) -> int:
     from benchmarks import store
+    from benchmarks.tables import pointed
 
     rows = []
     for run in planned.ordered:
         cached = store.finished(root / run.folder) is not None
-        rows.append({"id": run.id, "benchmark": run.benchmark, "model": run.model, "seed": run.seed, "cached": cached})
+        names = {"benchmark": run.benchmark, "model": run.model, "point": dict(run.point), "seed": run.seed}
+        rows.append({"id": run.id, **names, "cached": cached})
     if options.json:
         absent = [result.row for result in planned.absent]
         print(json.dumps({"runs": rows + absent, "claims": []}, indent=1))
         return 0
     for row in rows:
         state = "cached" if row["cached"] else "to run"
-        console.print(f"{row['id']}  {state}  {row['benchmark']}/{row['model']} seed {row['seed']}", highlight=False)
+        point = f" {pointed(row['point'])}" if row["point"] else ""
+        name = f"{row['benchmark']}/{row['model']}{point} seed {row['seed']}"
+        console.print(f"{row['id']}  {state}  {name}", highlight=False, soft_wrap=True)
     for row in planned.absent:
         console.print(f"{'–':<12}  not run  {row.benchmark}/{row.model}: {row.error}", highlight=False)
     return 0

@@ -84,6 +84,7 @@ def read_benchmark(name: str, path: Path, document: dict[str, Any], settings: Ma
         for place in _places(document, key):
             _set(document, place, value, problems)
     _check_form(file, document, problems)
+    _check_swept(document, settings, problems)
     if problems:
         raise BadInput(problems)
     shared = {key: document[key] for key in PER_LABEL if key in document}
@@ -143,6 +144,20 @@ def _set(document: dict[str, Any], key: str, value: Any, problems: list[Problem]
             return
         node = inner
     node[[first, *rest][-1]] = value
+
+
+def _check_swept(document: dict[str, Any], settings: Mapping[str, Any], problems: list[Problem]) -> None:
+    """A setting that a sweep would take the place of is refused: it would change nothing."""
+    models = {label: own for label, own in document.get("models", {}).items() if isinstance(own, dict)}
+    for key, value in settings.items():
+        for label, own in models.items():
+            sweep = own.get("sweep", document.get("sweep", {}))
+            inner = key.replace(f"models.{label}.", "", 1) if key.startswith(f"models.{label}.") else key
+            swept = {inner, f"model.{inner}"} & set(sweep if isinstance(sweep, dict) else ())
+            if swept:
+                where = f"models.{label}.sweep" if "sweep" in own else "sweep"
+                message = f"{label} is swept over it: give --set '{where}={{{min(swept)}: [{value}]}}'"
+                problems.append(Problem("command line", f"--set {key}", message))
 
 
 def _check_form(file: str, document: dict[str, Any], problems: list[Problem]) -> None:

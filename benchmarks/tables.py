@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich import box
@@ -39,6 +39,22 @@ class Table:
         return Group(
             Text(self.caption, style="bold"), table, *(Padding(Text(note), (0, 0, 1, 2)) for note in self.notes)
         )
+
+    def within(self, width: int) -> list[Table]:
+        """The table, or, where it is wider, several with some of the numbers each, that a terminal has room for."""
+        room = [3 + max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        parts: list[list[int]] = [[]]
+        for position in range(self.right, len(room)):
+            if parts[-1] and 1 + sum(room[: self.right]) + sum(room[i] for i in [*parts[-1], position]) > width:
+                parts.append([])
+            parts[-1].append(position)
+        if len(parts) == 1:
+            return [self]
+        chosen = [[*range(self.right), *part] for part in parts]
+        cut = [
+            Table("", [self.columns[i] for i in c], [[r[i] for i in c] for r in self.rows], self.right) for c in chosen
+        ]
+        return [replace(cut[0], caption=self.caption), *cut[1:-1], replace(cut[-1], notes=self.notes)]
 
     def markdown(self) -> str:
         bars = ["---:" if i >= self.right else "---" for i in range(len(self.columns))]
@@ -132,7 +148,8 @@ def claims_table(caption: str, verdicts: Records, reference: Records = ()) -> Ta
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return (row["benchmark"], row["kind"], row["model"], row["metric"], row["stated"], str(row.get("at", {})))
+    pair = (str(row.get("than")), str(row.get("by")))
+    return (row["benchmark"], row["kind"], row["model"], row["metric"], row["stated"], str(row.get("at", {})), *pair)
 
 
 def measured(row: Mapping[str, Any]) -> str:

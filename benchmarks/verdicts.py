@@ -44,6 +44,7 @@ class Verdict:
             "metric": claim.metric,
             "at": dict(claim.at),
             "than": claim.than,
+            "by": claim.by,
             "stated": claim.stated,
             "evidence": claim.evidence,
             "source": claim.source,
@@ -88,6 +89,8 @@ def _judge(claim: Claim, concerned: Rows, summaries: Rows, deterministic: bool, 
 def _judge_samples(claim: Claim, rows: Rows, deterministic: bool) -> Verdict:
     try:
         samples = _samples(claim, rows)
+    except ZeroDivisionError:
+        return Verdict(claim, "not run", f"there is no ratio to {claim.than}, which has a zero")
     except ValueError as error:
         return Verdict(claim, "not reproduced", str(error))
     verdict = _test(claim, samples, rows, deterministic)
@@ -162,11 +165,7 @@ def _advantage(claim: Claim, pair: Mapping[str, float]) -> float:
 def _against(claim: Claim, pair: Mapping[str, float]) -> float:
     """The model's metric beside the other's: their difference or ratio."""
     ours, theirs = pair[claim.model], pair[str(claim.than)]
-    if claim.by == "difference":
-        return ours - theirs
-    if theirs == 0:
-        raise ValueError(f"a ratio to {claim.than}, which is 0")
-    return ours / theirs
+    return ours - theirs if claim.by == "difference" else ours / theirs
 
 
 def _test(claim: Claim, samples: Samples, rows: Rows, deterministic: bool) -> Verdict:
@@ -206,6 +205,8 @@ def _rounding(bound: float) -> float:
 def _judge_summary(claim: Claim, row: Mapping[str, Any], deterministic: bool) -> Verdict:
     if claim.kind not in ("value", "bound"):
         return Verdict(claim, "not run", "a metric over seeds takes value and bound claims only")
+    if claim.than is not None:
+        return Verdict(claim, "not run", "a metric over seeds is not compared with another model's")
     measured, n = float(row["metrics"][claim.metric]), int(row["n"])
     if n < MIN_SEEDS and not deterministic:
         return Verdict(claim, "not run", f"too few seeds: {n} of at least {MIN_SEEDS}", measured, None, n)

@@ -29,7 +29,7 @@ class BoundaryPoints(ArrayDataModule):
         for name, value, least in (("size", size, 1), ("dim", dim, 2), ("test_size", test_size, 1)):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
-        if chi <= -1:
+        if not chi > -1:
             raise ValueError(f"chi must be above -1, where |x_1|^chi can be normalised, got {chi}")
         super().__init__(batch_size=size, seed=seed)
         self.save_hyperparameters()

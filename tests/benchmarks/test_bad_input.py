@@ -97,6 +97,16 @@ def test_an_unknown_argument_by_set_is_found_where_it_lands(capsys: pytest.Captu
     assert "did you mean width?" in message
 
 
+def test_a_setting_that_a_sweep_would_undo(capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "mean_field/dimension", "--set", "data.init_args.dim=50")
+    assert (
+        "--set data.init_args.dim\n  network is swept over it: give --set 'sweep={data.init_args.dim: [50]}'" in message
+    )
+    key = "models.relinearised.init_args.every"
+    message = refused(capsys, "mean_field/iterative_linearisation", "--set", f"{key}=0")
+    assert f"--set {key}\n  relinearised is swept over it: give --set 'models.relinearised.sweep=" in message
+
+
 def test_set_without_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--set trainer\n  expected KEY=VALUE" in refused(capsys, "mean_field/odd_target", "--set", "trainer")
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from benchmarks import documents
-from benchmarks.build import class_at
+from benchmarks.build import build
 from benchmarks.cite import LIBRARIES, citations, entries, libraries
 from benchmarks.problems import BadInput
 from benchmarks.run import main
@@ -82,7 +82,7 @@ def test_exactly_what_is_used_is_cited_once(names: list[str], expected: list[str
 def test_every_shipped_benchmark_names_its_paper_and_its_data(name: str) -> None:
     (benchmark,) = shipped(name)
     found = parsed(citations([benchmark]))
-    data = {class_at(settings["data"]["class_path"]).citation for settings in benchmark.models.values()}
+    data = {build(settings["data"]).citation for settings in benchmark.models.values()}
     expected = {benchmark.paper["key"], *(key for text in data for key in parsed(text))}
     assert set(found) - set(entries(LIBRARIES.read_text())) == expected
 

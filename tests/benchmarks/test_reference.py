@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from benchmarks import reference
 from benchmarks.documents import benchmark_files
-from benchmarks.tables import claims_table, number, results_table, spread
+from benchmarks.tables import Table, claims_table, number, results_table, spread
 
 FAMILIES = sorted(path.stem for path in reference.FOLDER.glob("*.json"))
 PARTS = {name: part for family in FAMILIES for name, part in reference.read(family).items()}
@@ -67,6 +70,17 @@ def test_tables_as_a_reader_sees_them() -> None:
     assert spread([1.0]) == "1"
 
 
+def test_a_wide_table_is_cut_into_parts_that_lose_nothing() -> None:
+    table = Table("caption", ["model", *"abcde"], [["one", *["1.234 ± 0.5"] * 5], ["two", *["5.678"] * 5]], 1, ["note"])
+    assert table.within(200) == [table]
+    parts = table.within(50)
+    assert [column for part in parts for column in part.columns[1:]] == list("abcde")
+    assert [part.columns[0] for part in parts] == ["model"] * len(parts)
+    widths = [sum(3 + max(map(len, column)) for column in zip(p.columns, *p.rows, strict=True)) + 1 for p in parts]
+    assert max(widths) <= 50
+    assert ([p.caption for p in parts if p.caption], [p.notes for p in parts if p.notes]) == (["caption"], [["note"]])
+
+
 def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
     text = "before\n<!-- results a/b -->\nold\n<!-- end -->\nafter <!-- results c --><!-- end -->"
     made = reference.filled(text, {"a/b": "| new |"})
@@ -75,17 +89,31 @@ def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
     assert reference.filled(made, {"a/b": "| new |"}) == made
 
 
-def test_figures_are_kept_where_a_readme_shows_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Drawn:
+    """A figure that writes the number of its results."""
+
+    def __init__(self, results: Sequence[Any]) -> None:
+        self.count = len(results)
+
+    def savefig(self, path: Path, dpi: int) -> None:
+        path.write_text(str(self.count))
+
+
+def test_figures_are_drawn_of_what_is_kept_where_a_readme_shows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reference, "ROOT", tmp_path)
-    for name in ("shown", "hidden"):
-        drawn = tmp_path / "results/family" / name / "figure.png"
-        drawn.parent.mkdir(parents=True)
-        drawn.write_bytes(name.encode())
     (tmp_path / "zoo/family").mkdir(parents=True)
-    (tmp_path / "zoo/family/README.md").write_text("![a figure](figures/shown.png)")
-    reference._keep_figures(["family/shown", "family/hidden", "family/undrawn"], tmp_path / "results")
-    kept = {path.name: path.read_text() for path in (tmp_path / "zoo/family/figures").iterdir()}
-    assert kept == {"shown.png": "shown"}
+    (tmp_path / "zoo/family/README.md").write_text("![a figure](figures/shown.png) ![another](figures/none.png)")
+    for name, results in {
+        "family/shown": [1, 2, 3],
+        "family/hidden": [1],
+        "family/none": [],
+        "other/shown": [1],
+    }.items():
+        figure = "tests.benchmarks.test_reference.Drawn"
+        reference._keep_figure(SimpleNamespace(name=name, figure=figure), results)
+    assert {path.name: path.read_text() for path in tmp_path.rglob("*.png")} == {"shown.png": "3"}
 
 
 def test_every_picture_of_a_readme_is_there_and_every_picture_is_shown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def case(name: str) -> dict[str, Any]:
-    made = config(**CASES[name])
+    made = config(**copy.deepcopy(CASES[name]))
     if name in ("no optimiser", "own loop", "stages"):
         for key in ("optimizer", "lr_scheduler", "select"):
             del made[key]
@@ -139,6 +140,23 @@ def test_resuming_after_sigterm_changes_no_bit(name: str, batch: int, tmp_path: 
     with pytest.raises(SIGTERMException):
         execute(case(name), broken, [Interruption(batch, "sigterm")])
     assert_same(execute(case(name), broken), expected)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_early_end_comes_at_the_same_step_after_an_interruption(before: int, tmp_path: Path) -> None:
+    """Interrupted in the batch after which the training would have ended, or in the one before."""
+    made = case("no optimiser")
+    made["data"] = {"class_path": "datamodules.BoundaryPoints", "init_args": {"size": 64, "dim": 8, "seed": 2}}
+    made["model"]["init_args"] = {"in_features": 8, "minibatch": 2, "lr": 4.0}
+    made["trainer"] = {"max_epochs": 500}
+    expected = execute(made, tmp_path / "whole")
+    epochs = round(expected[0].metrics["test/training_time"] / (4.0 * 32))
+    assert 2 < epochs < 500
+    with pytest.raises(SIGTERMException):
+        execute(made, tmp_path / "broken", [Interruption(epochs - before, "sigterm")])
+    again = execute(made, tmp_path / "broken")
+    assert again[0].metrics["test/training_time"] == expected[0].metrics["test/training_time"]
+    assert all(torch.equal(tensor, again[1][name]) for name, tensor in expected[1].items())
 
 
 @pytest.mark.parametrize("name", CASES)

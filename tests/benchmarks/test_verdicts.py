@@ -66,10 +66,17 @@ def test_value_beside_another_model_is_paired_by_seed(by: str, expected: float) 
     assert low.stated == f"≤ {expected - 1e-6:g} ({by} to b)"
 
 
-def test_a_ratio_to_zero_is_not_reproduced() -> None:
+def test_a_metric_over_seeds_is_not_compared_in_silence() -> None:
+    given = rows(1.0, 1.0, 1.0) + rows(5.0, 5.0, 5.0, model="b")
+    summary = [{"model": "a", "point": {}, "n": 3, "metrics": {"test/x": 1.0}}]
+    made = judge(claim("value", than="b", by="ratio", value=1.0, tolerance=0.1), given, summary)
+    assert (made.verdict, made.reason) == ("not run", "a metric over seeds is not compared with another model's")
+
+
+def test_there_is_no_ratio_to_zero() -> None:
     given = rows(1.0, 1.0, 1.0) + rows(0.0, 1.0, 1.0, model="b")
     made = judge(claim("value", than="b", by="ratio", value=1.0, tolerance=9.0), given)
-    assert (made.verdict, made.reason) == ("not reproduced", "a ratio to b, which is 0")
+    assert (made.verdict, made.reason) == ("not run", "there is no ratio to b, which has a zero")
 
 
 @pytest.mark.parametrize(("exponent", "expected"), [(-2.0, "reproduced"), (-1.85, "not reproduced")])

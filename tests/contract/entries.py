@@ -21,10 +21,10 @@ from datamodules import ArrayDataModule, Spec
 
 
 class Examples(ArrayDataModule):
-    """Random batches of a spec's shapes, in place of data that may not be here."""
+    """Random batches of a spec's shapes, in place of data that may not be here: all in one, or several an epoch."""
 
-    def __init__(self, spec: Spec, size: int = 12) -> None:
-        super().__init__(batch_size=4, seed=0)
+    def __init__(self, spec: Spec, size: int = 12, whole: bool = False) -> None:
+        super().__init__(batch_size=size if whole else 4, seed=0)
         self.given, self.size = spec, size
 
     @property
@@ -48,6 +48,12 @@ class Entry:
     @property
     def model_class(self) -> Any:
         return class_at(self.config["model"]["class_path"])
+
+    @property
+    def whole(self) -> bool:
+        """Whether the training split is one batch, as a model may rely on."""
+        data = build(self.config["data"])
+        return isinstance(data, ArrayDataModule) and data.batch_size >= self.spec.sizes["train"]
 
     @property
     def tiny(self) -> dict[str, Any]:

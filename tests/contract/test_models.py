@@ -62,7 +62,7 @@ def fitted(entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch, callback
     """Three training steps and a test on random batches of the data's shapes."""
     config = entry.tiny | {"trainer": {"max_steps": 3}, "callbacks": []}
     model, _ = train.assemble(config, 0)
-    monkeypatch.setattr(train, "assemble", lambda *_: (model, Examples(entry.spec)))
+    monkeypatch.setattr(train, "assemble", lambda *_: (model, Examples(entry.spec, whole=entry.whole)))
     return train.run(config, 0, folder, callbacks=[callback] if callback else [])
 
 

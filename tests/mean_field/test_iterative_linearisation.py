@@ -147,6 +147,14 @@ def test_the_model_is_itself_outside_a_step() -> None:
     assert isinstance(model.network, TwoLayerReLU)
 
 
+def test_a_step_past_forward_is_refused_and_not_trained_as_ever() -> None:
+    """ReLUEnsemble's loss is of its members' outputs, of which its forward is the mean."""
+    entry = {"in_features": 5, "out_features": 5, "width": 8, "members": 2}
+    model = linearised({"class_path": "zoo.mean_field.ReLUEnsemble", "init_args": entry}, None)
+    with pytest.raises(ValueError, match="model ReLUEnsemble cannot be linearised: its step does not use its forward"):
+        model.step((torch.randn(4, 5), torch.randn(4, 5)))
+
+
 @pytest.mark.parametrize(
     ("model", "every", "message"),
     [

@@ -170,7 +170,7 @@ def test_it_is_the_limit_of_the_network_where_both_can_be_computed() -> None:
 
 
 def seen(callback: Any, model: Any, data: Any, steps: int = 0) -> None:
-    trainer: Any = SimpleNamespace(datamodule=data, global_step=0)
+    trainer: Any = SimpleNamespace(datamodule=data, global_step=0, accumulate_grad_batches=1, is_last_batch=False)
     callback.on_train_start(trainer, model)
     for step in range(1, steps + 1):
         trainer.global_step = step
@@ -226,6 +226,8 @@ def test_a_profile_of_the_target_itself_is_flat() -> None:
         (lambda: AngularDynamics(4, 2, width=0), "width must be at least 1, got 0"),
         (lambda: AngularDynamics(4, 2, lr=-1.0), "lr must be positive, got -1.0"),
         (lambda: Alignment(every=0), "every must be at least 1, got 0"),
+        (lambda: Profile([3, 0, 3]), r"at holds different steps from 0 on, got \[3, 0, 3\]"),
+        (lambda: Profile([-1]), r"at holds different steps from 0 on, got \[-1\]"),
         (lambda: Alignment(every=20, at=[20, 30]), "at holds steps that are multiples of every = 20, got 30"),
     ],
 )

@@ -49,7 +49,7 @@ class AngularDynamics(ZooModule):
         super().__init__()
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
-        if lr <= 0:
+        if not lr > 0:
             raise ValueError(f"lr must be positive, got {lr}")
         if not 1 <= target_dim < dim:
             raise ValueError(f"target_dim must be at least 1 and less than dim = {dim}, got {target_dim}")

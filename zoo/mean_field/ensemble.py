@@ -52,7 +52,7 @@ class ReLUEnsemble(ZooModule):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         for name, positive in {"weight_std": weight_std, "lr": lr}.items():
-            if positive <= 0:
+            if not positive > 0:
                 raise ValueError(f"{name} must be positive, got {positive}")
         self.save_hyperparameters()
         self.lr = lr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,8 @@ class IterativeLinearisation(ZooModule):
     the network itself at theta, as `network_NAME`. Derivatives are products with J, which is never formed: a step
     costs some three times the network's.
 
-    Raises ValueError for every < 1, and for a model with batch statistics, stages or a loop of its own.
+    Raises ValueError for every < 1, and for a model with batch statistics, stages, a loop of its own, or a step that
+    does not use its `forward`.
 
     Source: A. Goldwaser and H. Ge, "Understanding Sparse Feature Updates in Deep Networks using Iterative
     Linearisation", 2022, arXiv:2211.12345.
@@ -47,6 +48,8 @@ class IterativeLinearisation(ZooModule):
         super().__init__()
         if every is not None and every < 1:
             raise ValueError(f"every must be at least 1 step, or None for a single linearisation, got {every}")
+        if not isinstance(model, Mapping):
+            raise TypeError(f"model is a description {{class_path: …, init_args: …}}, got {type(model).__name__}")
         self.save_hyperparameters()
         self.every = every
         self.network = zoo.restore(model).train()
@@ -82,11 +85,21 @@ class IterativeLinearisation(ZooModule):
 
     @contextmanager
     def _in_place_of_forward(self) -> Iterator[None]:
-        vars(self.network)["forward"] = self.forward
+        calls = []
+
+        def forward(*inputs: Tensor) -> Any:
+            calls.append(len(inputs))
+            return self(*inputs)
+
+        vars(self.network)["forward"] = forward
         try:
             yield
         finally:
             del vars(self.network)["forward"]
+        if not calls:
+            raise ValueError(
+                f"model {type(self.network).__name__} cannot be linearised: its step does not use its forward"
+            )
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         own = {f"network_{name}": value for name, value in self.network.step(batch).items()}

@@ -47,7 +47,7 @@ class MultiTaskReLU(ZooModule):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         for name, positive in {"scale": scale, "lr": lr}.items():
-            if positive <= 0:
+            if not positive > 0:
                 raise ValueError(f"{name} must be positive, got {positive}")
         if subspace is not None and not 1 <= subspace <= in_features:
             raise ValueError(f"subspace must be between 1 and in_features = {in_features}, got {subspace}")

@@ -26,7 +26,7 @@ class NoisyPerceptron(ZooModule):
     Shapes: x is (N, d), y is (N,) of ±1, F(x) is (N,). The training split comes as one batch; `training_step` makes
     P / B steps (at least one), and ends the training when the loss of the whole split is zero: t* is known to an
     epoch. Tested are |w|, w_1 (`signal`), |w_perp| (`noise`), t* (`training_time`) and the last `training_loss`.
-    Raises ValueError for a minibatch below 1 and for a step or a margin that is not positive.
+    Raises ValueError for a size below 1 and for a step or a margin that is not positive.
 
     Source: A. Sclocchi, M. Geiger and M. Wyart, "Dissecting the Effects of SGD Noise in Distinct Regimes of Deep
     Learning", 2023, arXiv:2301.13703.
@@ -38,10 +38,11 @@ class NoisyPerceptron(ZooModule):
 
     def __init__(self, in_features: int, minibatch: int = 4, lr: float = 32.0, margin: float = 1.0) -> None:
         super().__init__()
-        if minibatch < 1:
-            raise ValueError(f"minibatch must be at least 1, got {minibatch}")
+        for name, count in {"in_features": in_features, "minibatch": minibatch}.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
         for name, value in {"lr": lr, "margin": margin}.items():
-            if value <= 0:
+            if not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
         self.save_hyperparameters()
         self.automatic_optimization = False
@@ -62,6 +63,8 @@ class NoisyPerceptron(ZooModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """An epoch of steps, then one look at the loss of all points."""
         x, y = batch
+        if self.ended():
+            return
         signed = y[:, None] * x / math.sqrt(len(self.w))
         drawn = torch.randint(len(x), (max(1, len(x) // self.minibatch), self.minibatch), device=x.device)
         for points in signed[drawn]:
@@ -70,8 +73,16 @@ class NoisyPerceptron(ZooModule):
         scalars = self.step(batch)
         self.training_loss.copy_(scalars["loss"])
         self.log_scalars("train", scalars, len(x))
-        if not self.training_loss > 0:
-            self.trainer.should_stop = True
+        self.ended()
+
+    def ended(self) -> bool:
+        """Whether every sample is fitted, which ends the training, also where it goes on after it was interrupted."""
+        if self.trainer.num_training_batches != 1:
+            raise ValueError(
+                f"batch_size: the training split has to be one batch, got {self.trainer.num_training_batches}"
+            )
+        self.trainer.should_stop = not self.training_loss > 0
+        return self.trainer.should_stop
 
     def descend(self, points: Tensor) -> None:
         """One step on the points y x / sqrt(d), (B, d)."""

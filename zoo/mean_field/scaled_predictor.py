@@ -49,11 +49,15 @@ class ScaledPredictor(ZooModule):
         lr: float = 8.0,
     ) -> None:
         super().__init__()
-        for name, count in {"minibatch": minibatch, "widths": min(widths, default=0)}.items():
+        for name, count in {
+            "in_features": in_features,
+            "minibatch": minibatch,
+            "widths": min(widths, default=0),
+        }.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
         for name, value in {"alpha": alpha, "lr": lr}.items():
-            if value <= 0:
+            if not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
         self.save_hyperparameters()
         self.automatic_optimization = False
@@ -83,6 +87,8 @@ class ScaledPredictor(ZooModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """An epoch of steps, then one look at the loss of all samples."""
         x, y = batch
+        if self.ended():
+            return
         drawn = torch.randint(len(x), (max(1, len(x) // self.minibatch), self.minibatch), device=x.device)
         before = network(self.start, x)
         for rows in drawn:
@@ -92,8 +98,16 @@ class ScaledPredictor(ZooModule):
             scalars = self.step(batch)
         self.training_loss.copy_(scalars["loss"])
         self.log_scalars("train", scalars, len(x))
-        if not self.training_loss > 0:
-            self.trainer.should_stop = True
+        self.ended()
+
+    def ended(self) -> bool:
+        """Whether every sample is fitted, which ends the training, also where it goes on after it was interrupted."""
+        if self.trainer.num_training_batches != 1:
+            raise ValueError(
+                f"batch_size: the training split has to be one batch, got {self.trainer.num_training_batches}"
+            )
+        self.trainer.should_stop = not self.training_loss > 0
+        return self.trainer.should_stop
 
     def descend(self, x: Tensor, y: Tensor, before: Tensor) -> None:
         """One step, with f(w_0, x) given."""

@@ -55,7 +55,7 @@ def parity(results: Sequence[Result]) -> Figure:
         )
     movement = r"$|w - w_0|\,/\,|w_0|$"
     scale.set(xlabel=r"$\alpha$", ylabel=movement, title="Movement by scale (dotted: slope -1)")
-    heat.set(xlabel="T = lr / B", ylabel=movement, title=r"and by temperature, $\alpha$ = 1000 (dotted: slope 1)")
+    heat.set(xlabel="T = lr / B", ylabel=movement, title=r"Movement by temperature, $\alpha$ = 1000")
     error.set(xlabel="T = lr / B", ylabel="test error", title=r"Test error, $\alpha$ = 1000")
     finish([scale, heat, error])
     error.set(yscale="linear")

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from benchmarks.observables.steps import stepped
 from datamodules import AngularSamples, LowDimensionalTarget
 from zoo.mean_field import AngularDynamics, TwoLayerReLU
 
@@ -54,7 +55,7 @@ class Alignment(pl.Callback):
             self._measure(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step % self.every == 0:
+        if stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
             self._measure(pl_module)
 
     def _measure(self, module: Any) -> None:
@@ -63,13 +64,13 @@ class Alignment(pl.Callback):
             for sign, name in ((1, "plus"), (-1, "minus")):
                 own = (sign * masses).clamp(min=0)
                 module.record(f"mass_{name}", own.mean())
-                module.record(f"angle_{name}", own @ angles / own.sum())
+                module.record(f"angle_{name}", own @ angles / own.sum().clamp(min=torch.finfo(own.dtype).tiny))
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         recorded = pl_module.recorded
         for step in self.at:
             for name in CURVES:
-                if step // self.every < len(recorded[name]):
+                if step // self.every < len(recorded.get(name, ())):
                     pl_module.log(f"test/{name}_at_{step}", recorded[name][step // self.every])
 
 
@@ -82,13 +83,15 @@ class Profile(pl.Callback):
 
         test/imbalance     max_j | a_j^2 - ||w_j||^2 |, 0 at the start and conserved by gradient flow
 
-    Raises ValueError for another model than TwoLayerReLU, another target than LowDimensionalTarget, and one of all
-    coordinates.
+    Raises ValueError for steps below 0 or named twice, another model than TwoLayerReLU, another target than
+    LowDimensionalTarget, and one of all coordinates.
     """
 
     per_replica = True
 
     def __init__(self, at: Sequence[int] = (0, 20, 100, 200, 1000)) -> None:
+        if sorted(set(at)) != sorted(at) or min(at, default=0) < 0:
+            raise ValueError(f"at holds different steps from 0 on, got {list(at)}")
         self.at = list(at)
 
     def refusal(self, model: pl.LightningModule, data: pl.LightningDataModule) -> str:
@@ -103,12 +106,13 @@ class Profile(pl.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if reason := self.refusal(pl_module, data):
             raise ValueError(reason)
-        self.points = line(data.dim, data.target_dim).to(pl_module.device)
+        self.points = line(data.dim, data.target_dim).to(pl_module.w)
         if trainer.global_step == 0:
             self._measure(0, pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._measure(trainer.global_step, pl_module)
+        if stepped(trainer, batch_idx):
+            self._measure(trainer.global_step, pl_module)
 
     def _measure(self, step: int, module: Any) -> None:
         if step in self.at:

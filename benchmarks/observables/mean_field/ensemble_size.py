@@ -56,7 +56,7 @@ class EnsembleSize(pl.Callback):
 
     def _curve(self, module: Any, data: Permutation) -> Tensor:
         """The share of exact test inputs by the number of networks, float64: 171 of 190 are 0.9 in it."""
-        x, bits = data.tensors("test")
+        x, bits = (tensor.to(module.dtype) for tensor in data.tensors("test"))
         generator = torch.Generator(x.device).manual_seed(data.seed)
         total, shares = torch.zeros_like(bits), []
         for outputs in module.predictors(x, self.models, generator):

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from benchmarks.observables.steps import stepped
 from datamodules import OddTarget
 from zoo.mean_field import TwoLayerReLU
 from zoo.mean_field.infinite_width import odd_target_bound, odd_target_path
@@ -25,7 +26,8 @@ class OddTargetDynamics(pl.Callback):
         test/defect        max of the defects
         test/excess_loss   test loss less that of the best linear predictor on the same test set
 
-    Raises ValueError for every < 1, and for a target that is not odd or another model: the limit is not theirs.
+    Raises ValueError for every < 1, a window that ends before it begins, and for a target that is not odd or another
+    model: the limit is not theirs.
     """
 
     per_replica = True
@@ -33,6 +35,8 @@ class OddTargetDynamics(pl.Callback):
     def __init__(self, every: int = 10, window: tuple[int, int] = (2100, 2700)) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
+        if not window[0] < window[1]:
+            raise ValueError(f"window must be two steps, the first one before the second, got {list(window)}")
         self.every = every
         self.window = window
 
@@ -50,12 +54,12 @@ class OddTargetDynamics(pl.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if reason := self.refusal(pl_module, data):
             raise ValueError(reason)
-        self.target = data.best_linear.to(pl_module.device)
-        self.probe = data.held_out("val")[0]
+        self.target = data.best_linear.to(pl_module.w)
+        self.probe = data.held_out("val")[0].to(pl_module.w)
         self._measure(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step % self.every == 0:
+        if stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
             self._measure(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -69,7 +73,7 @@ class OddTargetDynamics(pl.Callback):
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        x, y = data.held_out("test")
+        x, y = (tensor.to(pl_module.w) for tensor in data.held_out("test"))
         best = data.best_linear.to(x)
         linear_loss = (y - x @ best).square().mean() / 2
         excess = (pl_module(x) - y).square().mean() / 2 - linear_loss

@@ -25,8 +25,8 @@ class ScalingPath(pl.Callback):
 
     Functions are taken on `grid` equidistant points, of which the points to interpolate are some where grid - 1 is a
     multiple of 10; f' is the slope between neighbours. The total variation of a piecewise linear f with kinks there
-    is exact; where f' has many small jumps, as in the kernel regime, it grows with the grid. Records f as `curve`
-    and f_K as `interpolant`, (grid,) each.
+    is exact; where f' has many small jumps, as in the kernel regime, it is that of the grid, below f's own. Records f
+    as `curve` and f_K as `interpolant`, (grid,) each.
 
     Raises ValueError for a grid of fewer than 3 points, and for other data.
     """

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from benchmarks.observables.steps import stepped
 from datamodules import SignPatternTasks
 from zoo.mean_field import MultiTaskReLU
 
@@ -28,7 +29,7 @@ class Transfer(pl.Callback):
     def __init__(self, every: int = 50, penalty: float = 10.0) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
-        if penalty <= 0:
+        if not penalty > 0:
             raise ValueError(f"penalty must be positive, got {penalty}")
         self.every, self.penalty = every, penalty
 
@@ -47,7 +48,7 @@ class Transfer(pl.Callback):
         self._measure(pl_module, data)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step % self.every == 0:
+        if stepped(trainer, batch_idx) and trainer.global_step % self.every == 0:
             self._measure(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
 
     def _measure(self, module: Any, data: SignPatternTasks) -> None:
@@ -57,6 +58,7 @@ class Transfer(pl.Callback):
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         (x, y), (test_x, test_y) = data.probe()
+        x, test_x = x.to(pl_module.first.weight), test_x.to(pl_module.first.weight)
         margins = test_y * ridge(pl_module.features(x), y, pl_module.features(test_x), self.penalty)
         pl_module.log("test/alignment", pl_module.alignment(data.directions))
         pl_module.log("test/probe_accuracy", (margins > 0).float().mean())
