@@ -148,7 +148,7 @@ def claims_table(caption: str, verdicts: Records, reference: Records = ()) -> Ta
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
-    pair = (str(row.get("than")), str(row.get("by")))
+    pair = (str(row.get("than")), row.get("by", "difference"))
     return (row["benchmark"], row["kind"], row["model"], row["metric"], row["stated"], str(row.get("at", {})), *pair)
 
 
