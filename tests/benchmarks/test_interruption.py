@@ -24,6 +24,7 @@ def test_an_orderly_end_saves_the_running_batch_and_closes_wandb_as_failed(
     longer = [f"--set=models.{name}.init_args.pause=0.03" for name in ("slow", "fast")]
     with command(paced, results, "--checkpoint-every", "0", *longer, wandb="offline") as driver:
         until(lambda: len(list(results.rglob("*.wandb"))) == 2)
+        until(lambda: len(list(results.rglob("history.csv"))) == 2)  # both are training, and not only about to
         driver.send_signal(how)
         assert driver.wait(GRACE + CLOSING + LAST) == 130
     until(lambda: not at_work(results), LAST)
