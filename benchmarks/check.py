@@ -96,10 +96,12 @@ class Checker:
         try:
             cls = class_at(class_path)
         except Exception as error:  # importing runs the module, which may raise anything
-            known, command = _known(class_path)
+            known, command = _known(class_path, base)
             module = class_path.rpartition(".")[0]
-            absent = isinstance(error, AttributeError) or (
-                isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+            absent = (
+                isinstance(error, AttributeError)
+                or not module
+                or (isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."))
             )
             reason = "" if absent else f": importing {module} raises {type(error).__name__}: {error}"
             self.add(entry, f"no class {class_path!r}{reason}", close_matches(class_path, known), command)
@@ -115,14 +117,18 @@ class Checker:
             raise BadInput(self.problems)
 
 
-def _known(class_path: str) -> tuple[list[str], str]:
+def _known(class_path: str, base: type) -> tuple[list[str], str]:
     """The names that may have been meant, and the command that lists them."""
     import datamodules
     import zoo
+    from zoo import _registry
 
     if class_path.startswith("datamodules"):
         names = [f"datamodules.{n}" for n in datamodules.__all__]
         return names, 'python -c "import datamodules; print(dir(datamodules))"'
+    if base.__name__ == "Callback" and (class_path.startswith("zoo") or "." not in class_path):
+        names = [f"zoo.{entry.name}" for entry in _registry.entries().values() if not entry.is_model]
+        return names, 'python -c "import zoo.sparse; print(dir(zoo.sparse))"'
     if class_path.startswith("zoo") or "." not in class_path:
         return [f"zoo.{n}" for n in zoo.list_models()], 'python -c "import zoo; print(zoo.list_models())"'
     return [], ""

@@ -12,13 +12,15 @@ EVIDENCE = ("published", "derived", "measured")
 COMMON = {"kind": str, "model": str, "metric": str, "evidence": str, "source": str, "statistic": str, "at": dict}
 #: A difference to another model's metric, or a ratio of both, paired by seed.
 AGAINST: dict[str, tuple[type, bool]] = {"than": (str, False), "by": (str, False)}
+BOUNDS: dict[str, tuple[type, bool]] = {"at_least": (float, False), "at_most": (float, False)}
 #: What each kind takes beside the common keys: name → (type, required).
 KINDS: dict[str, dict[str, tuple[type, bool]]] = {
     "value": {"value": (float, True), "tolerance": (float, True), **AGAINST},
-    "bound": {"at_least": (float, False), "at_most": (float, False), **AGAINST},
-    "slope": {"over": (str, True), "value": (float, True), "tolerance": (float, True)},
+    "bound": {**BOUNDS, **AGAINST},
+    "slope": {"over": (str, True), "value": (float, False), "tolerance": (float, False), **BOUNDS},
     "monotone": {"over": (str, True), "direction": (str, True)},
     "better": {"than": (str, True), "goal": (str, True), "margin": (float, False), "by": (str, False)},
+    "equivalent": {"than": (str, True), "margin": (float, True), "by": (str, False)},
 }
 CHOICES = {
     "evidence": EVIDENCE,
@@ -57,15 +59,19 @@ class Claim:
         against = f" ({'ratio' if self.by == 'ratio' else 'difference'} to {self.than})" if self.than else ""
         if self.kind == "value":
             return f"{self.value:g} ± {self.tolerance:g}{against}"
-        if self.kind == "slope":
+        if self.kind == "slope" and self.value is not None:
             return f"slope {self.value:g} ± {self.tolerance:g}"
         if self.kind == "monotone":
             return f"{self.direction} in {str(self.over).rpartition('.')[2]}"
         if self.kind == "better":
             margin = f" by {self.margin:g}" if self.margin else ""
             return f"{self.goal} than {self.than}{margin}{' ×' if self.by == 'ratio' else ''}"
+        if self.kind == "equivalent":
+            margin = f"a factor {1 + (self.margin or 0.0):g}" if self.by == "ratio" else f"{self.margin:g}"
+            return f"equivalent to {self.than} within {margin} (90 % interval)"
         low = [f"≥ {self.at_least:g}"] if self.at_least is not None else []
-        return ", ".join(low + ([f"≤ {self.at_most:g}"] if self.at_most is not None else [])) + against
+        bounds = ", ".join(low + ([f"≤ {self.at_most:g}"] if self.at_most is not None else []))
+        return f"slope {bounds}" if self.kind == "slope" else bounds + against
 
 
 def read_claims(file: str, items: Any, models: Mapping[str, Any], problems: list[Problem]) -> tuple[Claim, ...]:
@@ -90,7 +96,9 @@ def _check_claim(file: str, entry: str, item: Any, models: Mapping[str, Any], pr
     types = COMMON | {name: kind for name, (kind, _) in own.items()}
     needed = ["model", "metric", "evidence", "source", *(name for name, (_, required) in own.items() if required)]
     problems += [
-        Problem(file, f"{entry}.{k}", f"missing: a {item['kind']!r} claim has it") for k in needed if k not in item
+        Problem(file, f"{entry}.{k}", f"missing: claims of kind {item['kind']!r} have it")
+        for k in needed
+        if k not in item
     ]
     for key, value in item.items():
         place = f"{entry}.{key}"
@@ -117,14 +125,20 @@ def _check_relations(file: str, entry: str, item: Any, problems: list[Problem]) 
     for key in ("tolerance", "margin"):
         if isinstance(item.get(key), int | float) and item[key] < 0:
             problems.append(Problem(file, f"{entry}.{key}", f"expected at least 0, got {item[key]}"))
+    if item["kind"] == "equivalent" and item.get("margin") == 0:
+        problems.append(Problem(file, f"{entry}.margin", "expected more than 0: no interval is within nothing"))
     if "than" in item and item["than"] == item.get("model"):
         problems.append(
             Problem(file, f"{entry}.than", f"{item.get('than')!r} is compared with itself: name another model")
         )
-    if item["kind"] != "better" and "by" in item and "than" not in item:
+    if item["kind"] not in ("better", "equivalent") and "by" in item and "than" not in item:
         problems.append(Problem(file, f"{entry}.by", "a difference or a ratio needs than: the model to compare with"))
     if item["kind"] == "bound" and not {"at_least", "at_most"} & set(item):
         problems.append(Problem(file, entry, "a bound needs at_least or at_most"))
+    if item["kind"] == "slope":
+        stated, bounded = {"value", "tolerance"} & set(item), {"at_least", "at_most"} & set(item)
+        if (len(stated), bool(bounded)) not in ((2, False), (0, True)):
+            problems.append(Problem(file, entry, "a slope needs value and tolerance, or else at_least or at_most"))
 
 
 def _check_sweep(file: str, entry: str, item: Any, sweep: Mapping[str, Any], problems: list[Problem]) -> None:

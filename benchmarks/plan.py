@@ -237,9 +237,10 @@ class Planner:
         return runs[0]
 
 
-def _put(node: dict[str, Any], keys: list[str], value: Any) -> None:
+def _put(node: Any, keys: list[str], value: Any) -> None:
+    """Sets what dotted keys name; numbers count the entries of a list, from 0."""
     for key in keys[:-1]:
-        node = node.setdefault(key, {})
+        node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
     node[keys[-1]] = value
 
 

@@ -5,8 +5,9 @@ Nothing here changes a result: a Run that was interrupted anywhere ends with the
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 KEY = "paperzoo"  # our part of Lightning's checkpoint
 COST = 20  # writing snapshots takes at most one part in COST of the time
 TOGETHER = 50  # batches after which several ranks ask rank 0 whether a snapshot is due
+PARAMETRISED = re.compile(r"parametrizations\.([^.]+)\.original$")  # torch's name for what is behind a weight
 OWN = ("records", "metrics", "sums", "random")  # what is not the same on all ranks
 
 
@@ -87,7 +89,8 @@ class Snapshots(pl.Callback):
             return 0
         for name, value in self._saved["outcome"].items():
             setattr(outcome, name, value)
-        model.load_state_dict(self._saved["model"])
+        if saved := self._saved["model"]:
+            model.load_state_dict(as_made(saved, model.state_dict().keys()))
         return self.stage
 
     def enter(self, stage: int) -> dict[str, Any]:
@@ -107,6 +110,13 @@ class Snapshots(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.training = False
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Of a training that was interrupted after its last step, Lightning runs nothing more: its end is due here."""
+        if self._saved is not None:
+            trainer.fit_loop.on_run_start()
+            self._bring_back(trainer, pl_module)
+            trainer.fit_loop.on_run_end()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._saved is None:
@@ -176,7 +186,7 @@ class Snapshots(pl.Callback):
             "loaders": [{"position": at} for _ in loops["state_dict"].get("combined_loader", ())],
             "stage": self.stage,
             "about": self.about,
-            "model": self.model.state_dict(),
+            "model": self.model.state_dict() if pl_module is not self.model else {},  # else Lightning has it
             "outcome": vars(self.outcome) | {"fit_seconds": spent},
             "histories": [[[*at, row] for at, row in history.rows.items()] for history in self.histories],
             "records": pl_module.recorded if isinstance(pl_module, ZooModule) else {},
@@ -196,6 +206,12 @@ class Snapshots(pl.Callback):
         trainer.callback_metrics.update(saved["metrics"])
         self._sums.load(trainer, saved["sums"])
         set_random_states(saved["random"])
+
+
+def as_made(state: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Saved tensors under the names of a model as it is made: a callback may have parametrised its weights since."""
+    plain = {key: key if key in names else PARAMETRISED.sub(r"\1", key) for key in state}
+    return {plain[key]: value for key, value in state.items() if plain[key] in names}
 
 
 def position(trainer: pl.Trainer) -> int | None:

@@ -36,6 +36,7 @@ TOP: dict[str, tuple[type, ...]] = {
     "figure": (str,),
     "claims": (list,),
 }
+SWEPT = ("model", "data", "optimizer", "lr_scheduler", "callbacks", "trainer")
 HARMLESS = ("title", "seeds", "threads", "time_limit", "figure")  # a claim is about the same thing without them
 REQUIRED = ("title", "data", "models")
 NOUNS = {
@@ -89,6 +90,8 @@ def read_benchmark(name: str, path: Path, document: dict[str, Any], settings: Ma
         raise BadInput(problems)
     shared = {key: document[key] for key in PER_LABEL if key in document}
     models = {label: _settings(shared, model) for label, model in document["models"].items()}
+    for label, entries in models.items():
+        _check_swept_callbacks(file, label, entries, problems)
     seeds = _seeds(file, document.get("seeds", 1), document.get("deterministic", False), problems)
     claims = read_claims(file, document.get("claims", []), models, problems)
     if problems:
@@ -120,7 +123,9 @@ def _places(document: dict[str, Any], key: str) -> list[str]:
     """Where a setting goes: also to the labels that have an entry of their own in place of the benchmark's."""
     first, models = key.partition(".")[0], document.get("models")
     labels = models if first in PER_LABEL and isinstance(models, dict) else {}
-    return [key, *(f"models.{n}.{key}" for n, own in labels.items() if isinstance(own, dict) and first in own)]
+    own_entries = [f"models.{n}.{key}" for n, own in labels.items() if isinstance(own, dict) and first in own]
+    inside_list = TOP.get(first) == (list,) and "." in key  # an entry of a list: only where there is one
+    return own_entries if inside_list and own_entries and first not in document else [key, *own_entries]
 
 
 def _set(document: dict[str, Any], key: str, value: Any, problems: list[Problem]) -> None:
@@ -136,14 +141,25 @@ def _set(document: dict[str, Any], key: str, value: Any, problems: list[Problem]
         problem = unknown_key(where, "", rest[0] if rest else "", labels, "model label")
         problems.append(Problem(where, place, problem.message, problem.close))
         return
-    node = document
+    node: Any = document
     for part in [first, *rest][:-1]:
-        inner = node.setdefault(part, {})
-        if not isinstance(inner, dict):
+        inner = _entry(node, part)
+        if not isinstance(inner, dict | list):
             problems.append(Problem(where, place, f"{part!r} is {inner!r}, not a mapping: it has no key {rest[-1]!r}"))
             return
         node = inner
+    if isinstance(node, list):
+        message = f"a list's entries are set by their keys, as in {first}.0.init_args.density"
+        problems.append(Problem(where, place, message))
+        return
     node[[first, *rest][-1]] = value
+
+
+def _entry(node: Any, part: str) -> Any:
+    """What a key of a mapping or a number of a list's entries, from 0, leads to; a mapping where there was none."""
+    if not isinstance(node, list):
+        return node.setdefault(part, {})
+    return node[int(part)] if part.isdecimal() and int(part) < len(node) else None
 
 
 def _check_swept(document: dict[str, Any], settings: Mapping[str, Any], problems: list[Problem]) -> None:
@@ -214,10 +230,20 @@ def known_needs() -> list[str]:
 
 def _check_sweep(file: str, entry: str, sweep: Any, problems: list[Problem]) -> None:
     for key, values in sweep.items() if isinstance(sweep, dict) else ():
-        if str(key).partition(".")[0] not in ("model", "data", "optimizer", "lr_scheduler", "trainer"):
+        if str(key).partition(".")[0] not in SWEPT:
             problems.append(Problem(file, entry, f"expected a key like model.init_args.depth, got {key!r}"))
         if not isinstance(values, list) or not values:
             problems.append(Problem(file, f"{entry}.{key}", f"expected a list of values, got {values!r}"))
+
+
+def _check_swept_callbacks(file: str, label: str, settings: Mapping[str, Any], problems: list[Problem]) -> None:
+    """A key of a sweep counts the label's callbacks from 0, as callbacks.0.init_args.density does."""
+    count = len(settings.get("callbacks", ()))
+    for key in (key for key in settings["sweep"] if str(key).partition(".")[0] == "callbacks"):
+        _, number, *rest = [*str(key).split("."), ""]
+        if not (number.isdecimal() and rest[0] == "init_args" and int(number) < count):
+            known = f"callbacks.N.init_args.NAME, N below {count}" if count else "no such key, as it has no callbacks"
+            problems.append(Problem(file, f"models.{label}.sweep", f"{label} is swept over {key!r}: expected {known}"))
 
 
 def _check_select(file: str, entry: str, select: Any, problems: list[Problem]) -> None:

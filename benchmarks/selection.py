@@ -13,7 +13,9 @@ class BestWeights(pl.Callback):
     """Keeps the weights of the best epoch of a logged metric in memory and restores them when training ends.
 
     A `train/…` metric is compared when its epoch ends, a `val/…` metric after each validation; only a strict
-    improvement replaces the weights. Raises ValueError when the metric is not logged.
+    improvement replaces the weights. A callback that changes the model may say that it is not `settled`, as one that
+    prunes it until it is as sparse as asked: weights of that time are not kept.
+    Raises ValueError when the metric is not logged.
     """
 
     per_replica = True
@@ -28,6 +30,8 @@ class BestWeights(pl.Callback):
         if self.monitor not in trainer.callback_metrics:
             logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
             raise ValueError(f"select.monitor is {self.monitor!r}, but the model logs {logged}")
+        if not all(getattr(callback, "settled", True) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            return
         value = self.sign * float(trainer.callback_metrics[self.monitor])
         if value < self.best:
             self.best = value

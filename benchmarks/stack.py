@@ -68,17 +68,25 @@ def run(
         always,
         snapshots.enter(0) if snapshots else {},
     )
-    outcomes = []
+    outcomes, reached = [], (trainer.global_step, trainer.current_epoch)
     for number, member in enumerate(members):
         if member.left:
             outcome = _measured(number, len(members), together, shared)
             if not outcome.error:
+                _count(trainer, *together.ended.get(number, reached))
                 trainer.callbacks = list(own[number])  # type: ignore[attr-defined]
                 pl.seed_everything(member.seed, workers=True, verbose=False)  # the device's, which are no one else's
                 set_random_states(states[number])
                 _test(member, together.release(number), data[number], outcome, trainer)
             outcomes.append(outcome)
     return outcomes
+
+
+def _count(trainer: pl.Trainer, steps: int, epochs: int) -> None:
+    """Sets the counters that a test is logged at, and a checkpoint is saved with, to those of one member."""
+    trainer.fit_loop.epoch_progress.current.completed = epochs
+    loop = trainer.fit_loop.epoch_loop
+    loop._batches_that_stepped = loop.automatic_optimization.optim_progress.optimizer.step.total.completed = steps
 
 
 def _assembled(member: Member) -> tuple[ZooModule, pl.LightningDataModule, dict[str, Any]]:
@@ -91,7 +99,8 @@ def _measured(number: int, of: int, together: Replicas, shared: Outcome) -> Outc
     """One member's share of what was measured in the training of all."""
     prefix = f"{number}/"
     metrics = {k.removeprefix(prefix): v for k, v in shared.metrics.items() if k.startswith(prefix)}
-    outcome = Outcome(metrics, steps=shared.steps, fit_seconds=shared.fit_seconds / of, stacked=of)
+    steps, _ = together.ended.get(number, (shared.steps, 0))
+    outcome = Outcome(metrics, steps=steps, fit_seconds=shared.fit_seconds / of, stacked=of)
     outcome.error = together.halted.get(number, "")
     return outcome
 

@@ -2,7 +2,9 @@
 
 A claim is about the mean or the median over seeds. It is *reproduced* when that statistic lies within the stated
 bounds over at least three seeds (one, where the benchmark is deterministic); `better` also needs its paired 95 %
-t-interval to exclude no effect. Otherwise it is *not reproduced*, or *not run* with the reason.
+t-interval to exclude no effect, and `equivalent` its whole paired 90 % t-interval to lie within the margin: two
+one-sided tests at 5 % (for a ratio, of its logarithm, within log(1 + margin) of 0). Otherwise it is *not reproduced*,
+or *not run* with the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ Samples = dict[int, float]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim's outcome: the statistic, its 95 % interval over seeds, what follows, and the Runs that it rests on."""
+    """A claim's outcome: the statistic, its interval over seeds, what follows, and the Runs that it rests on.
+
+    The interval is that of 95 %, or of 90 % for `equivalent`.
+    """
 
     claim: Claim
     verdict: Literal["reproduced", "not reproduced", "not run"]
@@ -127,7 +132,7 @@ def _samples(claim: Claim, rows: Rows) -> Samples:
         by_seed.setdefault(row["seed"], {})[key] = row["metrics"][claim.metric]
     if claim.kind == "slope":
         return {seed: _log_log_slope(curve) for seed, curve in by_seed.items()}
-    if claim.kind == "better":
+    if claim.kind in ("better", "equivalent"):
         return {seed: _advantage(claim, pair) for seed, pair in by_seed.items() if len(pair) == 2}
     if claim.kind == "monotone":
         sign = 1.0 if claim.direction == "increasing" else -1.0
@@ -151,7 +156,7 @@ def _steps(curve: Mapping[Any, float], sign: float) -> list[float]:
 
 
 def _advantage(claim: Claim, pair: Mapping[str, float]) -> float:
-    """By how much the model is better: a difference, or the logarithm of a ratio."""
+    """By how much the model is better, or higher: a difference, or the logarithm of a ratio."""
     ours, theirs = pair[claim.model], pair[str(claim.than)]
     if claim.goal == "lower":
         ours, theirs = theirs, ours
@@ -185,15 +190,25 @@ def _test(claim: Claim, samples: Samples, rows: Rows, deterministic: bool) -> Ve
         limits = (math.exp(interval[0]), math.exp(interval[1])) if ratio and interval else interval
         margin = claim.margin if claim.margin is not None else (1.0 if ratio else 0.0)
         return _verdict(claim, significant and shown >= margin and statistic > 0, shown, limits, len(values))
+    if claim.kind == "equivalent":
+        return _equivalence(claim, values, statistic)
     return _verdict(claim, _within(claim, statistic), statistic, interval, len(values))
 
 
+def _equivalence(claim: Claim, values: Sequence[float], statistic: float) -> Verdict:
+    """Two one-sided tests at 5 %; of a single value, which is all that a deterministic benchmark has, only itself."""
+    assert claim.margin is not None, "an equivalence states its margin"
+    low, high = t_interval(values, 0.9) or (statistic, statistic)
+    margin, shown = (math.log1p(claim.margin), math.exp) if claim.by == "ratio" else (claim.margin, float)
+    holds = max(-low, high) <= margin + _rounding(margin)
+    return _verdict(claim, holds, shown(statistic), (shown(low), shown(high)) if len(values) > 1 else None, len(values))
+
+
 def _within(claim: Claim, statistic: float) -> bool:
-    if claim.kind == "bound":
+    if claim.value is None:
         low = -math.inf if claim.at_least is None else claim.at_least
         high = math.inf if claim.at_most is None else claim.at_most
         return low - _rounding(low) <= statistic <= high + _rounding(high)
-    assert claim.value is not None, "a value or a slope states one"
     return abs(statistic - claim.value) <= (claim.tolerance or 0.0) + _rounding(claim.value)
 
 
@@ -222,8 +237,8 @@ def average(values: Sequence[float], statistic: str = "mean") -> float:
     return statistics.mean(values) if statistic == "mean" else statistics.median(values)
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % t-interval of the mean; none for a single value."""
+def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """The t-interval of the mean that covers it with probability `level`; none for a single value."""
     from scipy.special import stdtrit
 
     n = len(values)
@@ -231,5 +246,5 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     mean = average(values)
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = float(stdtrit(n - 1, 0.975)) * deviation / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * deviation / math.sqrt(n)
     return mean - half, mean + half

@@ -25,6 +25,7 @@ HOOKS = tuple(
         *("validation_epoch_start", "validation_epoch_end"),
     )
 )
+FINAL = ("on_train_end", "on_fit_end")  # what is called of a replica that ended before the others
 ELSEWHERE = ("on_test", "on_predict", "on_sanity")  # called by the trainer that has one replica alone, or never
 
 
@@ -59,10 +60,38 @@ class Prefixed:
 
 
 class OneOf:
-    """The trainer as one replica's model and callbacks see it: with its data, its metrics and its loggers."""
+    """The trainer as one replica's model and callbacks see it: with its data, its metrics and its loggers.
 
-    def __init__(self, trainer: pl.Trainer, number: int, model: pl.LightningModule, data: pl.LightningDataModule):
-        vars(self).update(_trainer=trainer, _number=number, lightning_module=model, datamodule=data)
+    Setting `should_stop` at the end of an epoch ends the training of this replica alone.
+    """
+
+    def __init__(
+        self,
+        trainer: pl.Trainer,
+        number: int,
+        model: pl.LightningModule,
+        data: pl.LightningDataModule,
+        stack: Replicas,
+    ) -> None:
+        vars(self).update(_trainer=trainer, _number=number, lightning_module=model, datamodule=data, _stack=stack)
+
+    @property
+    def should_stop(self) -> bool:
+        return self._ended is not None
+
+    @property
+    def global_step(self) -> int:
+        return vars(self)["_trainer"].global_step if self._ended is None else self._ended[0]
+
+    @property
+    def current_epoch(self) -> int:
+        return vars(self)["_trainer"].current_epoch if self._ended is None else self._ended[1]
+
+    @property
+    def _ended(self) -> tuple[int, int] | None:
+        """After how many steps and epochs its replica's training ended; nothing while that goes on."""
+        ended: tuple[int, int] | None = vars(self)["_stack"].ended.get(vars(self)["_number"])
+        return ended
 
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
@@ -87,14 +116,19 @@ class OneOf:
         return getattr(vars(self)["_trainer"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        at_the_end = vars(self)["lightning_module"]._current_fx_name == "on_train_epoch_end"
+        if name == "should_stop" and value and at_the_end:
+            vars(self)["_stack"].end(vars(self)["_number"])
+            return
         raise AttributeError(f"trainer.{name} is shared with other seeds: a callback that is per_replica only looks")
 
 
 class PerReplica(pl.Callback):
     """Calls each replica's callbacks with that replica, its data, its batch and its loss.
 
-    A replica whose loss is not finite, or one of whose callbacks raises, is halted with the reason; the training ends
-    early when all are. Losses are looked at every `every` steps: only then the host waits for the device.
+    A replica whose loss is not finite, or one of whose callbacks raises, is halted with the reason, and a callback may
+    end its replica's training with an epoch (`trainer.should_stop = True`); that of all ends early when each has.
+    Losses are looked at every `every` steps: only then the host waits for the device.
 
     What a callback logs goes to its replica's metrics and loggers. From the process's random numbers it draws none: all
     replicas share these.
@@ -123,6 +157,8 @@ class PerReplica(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.log_epoch("train")  # before the callbacks: Lightning calls the module after them
         self._each("on_train_epoch_end", trainer, pl_module)
+        if pl_module.ended:
+            self._finish(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.log_epoch("val")  # before the callbacks, as above
@@ -130,13 +166,14 @@ class PerReplica(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._look(trainer, pl_module)
+        pl_module.restore()
         self._each("on_train_end", trainer, pl_module)
 
     def _each(self, hook: str, trainer: pl.Trainer, stack: Replicas, *args: Any) -> None:
         self.views = self.views or self._attached(trainer, stack)
         training = stack.stack.training
         for number, own in enumerate(self.calls[hook]):
-            if own and number not in stack.halted:
+            if own and number not in stack.halted and (number not in stack.ended or hook in FINAL):
                 model, parts = stack.models[number], _part(args, number, stack)
                 if model.training != training:
                     stack.follow(number)
@@ -151,16 +188,20 @@ class PerReplica(pl.Callback):
 
     def _attached(self, trainer: pl.Trainer, stack: Replicas) -> list[OneOf]:
         """The trainer as each replica's callbacks see it, which their models see too."""
-        views = [OneOf(trainer, *one) for one in zip(count(), stack.models, self.data, strict=False)]
+        views = [OneOf(trainer, *one, stack) for one in zip(count(), stack.models, self.data, strict=False)]
         for view, model in zip(views, stack.models, strict=True):
             model.trainer = view  # type: ignore[assignment]
         return views
 
     def _look(self, trainer: pl.Trainer, stack: Replicas) -> None:
         for number, loss in enumerate(stack.losses.tolist() if stack.losses is not None else ()):
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) and number not in stack.ended:
                 stack.halt(number, f"FloatingPointError: the loss is {loss} at step {trainer.global_step}")
-        trainer.should_stop = trainer.should_stop or stack.halted.keys() >= set(range(len(self.watching)))
+        self._finish(trainer, stack)
+
+    def _finish(self, trainer: pl.Trainer, stack: Replicas) -> None:
+        done = {*stack.halted, *stack.ended}
+        trainer.should_stop = trainer.should_stop or done >= set(range(len(self.watching)))
 
     def state_dict(self) -> dict[str, Any]:
         return {"own": [[callback.state_dict() for callback in own] for own in self.watching]}

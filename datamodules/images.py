@@ -15,7 +15,7 @@ from datamodules._spec import Field, Spec
 
 def _spec(size: int, sizes: dict[str, int]) -> Spec:
     batch = (Field((1, size, size)), Field((), torch.int64, classes=10))
-    return Spec(batch, {"in_channels": 1, "num_classes": 10}, sizes, "1")
+    return Spec(batch, {"in_channels": 1, "in_features": size * size, "num_classes": 10}, sizes, "1")
 
 
 class Digits(ArrayDataModule):

@@ -1,7 +1,8 @@
-"""What all tests share: one thread, no network, no results outside the test's own folder."""
+"""What all tests share: one thread, no network, no signals left, no results outside the test's own folder."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import torch
 def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    threads = torch.get_num_threads()
+    threads, ended = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, ended)  # the command takes it for itself, and later tests of the process send it
 
 
 @pytest.fixture

@@ -28,13 +28,15 @@ class ZooModule(pl.LightningModule):
 
     #: All seeds may train as one stacked module: `step` is pure (no logging, recording or random numbers in it).
     vectorizes: ClassVar[bool] = False
-    #: Hyper-parameters that choose initial values and nothing else: Runs that differ in them train in one stack.
+    #: Hyper-parameters that choose initial values of parameters and buffers, and nothing else: Runs that differ in them
+    #: train in one stack, also where a buffer stays what it was and is read in `step`.
     initial: ClassVar[tuple[str, ...]] = ()
     #: False where `forward` needs gradients at test time.
     inference_mode: ClassVar[bool] = True
     #: Hyper-parameters of a small instance for the contract tests, merged over a benchmark's.
     tiny: ClassVar[dict[str, Any]] = {}
-    #: Contracts that do not apply ("gradients", "export", "pickle"), each with its reason.
+    #: Contracts that do not apply ("gradients", "export", "pickle", "meta", "masks", "second derivatives"), each with a
+    #: reason.
     exceptions: ClassVar[dict[str, str]] = {}
     #: What `zoo.load` read beside the weights: data, metrics, input, classes, …
     card: dict[str, Any] | None = None

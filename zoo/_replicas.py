@@ -23,7 +23,8 @@ class Replicas(ZooModule):
 
     The K models stay what they are, at all times: their parameters are views of the stacked ones, so that a callback
     may watch, and a Trainer test and save, each of them alone. Averages over an epoch are logged as `k/train/NAME`
-    and `k/val/NAME`. Gradients are clipped for each replica by its own norm. A halted replica keeps its weights.
+    and `k/val/NAME`. Gradients are clipped for each replica by its own norm. A halted replica keeps its weights; one
+    that ended early gets those of that moment back when all have ended.
 
     Which models can be stacked is for `zoo._stackable.refusal` to say.
     """
@@ -37,6 +38,8 @@ class Replicas(ZooModule):
         for name, tensor in _tensors(self.stack).items():
             tensor.data = torch.stack([own[name].detach() for own in each])
         self.halted: dict[int, str] = {}  # why, by replica
+        self.ended: dict[int, tuple[int, int]] = {}  # after how many steps and epochs, by replica
+        self._kept: dict[int, dict[str, Tensor]] = {}  # the tensors of replicas that ended
         self.losses: Tensor | None = None  # of the last training batch, (K,)
         self._sums: dict[str, Tensor] = {}
         self._weights: dict[str, int] = {}
@@ -125,7 +128,8 @@ class Replicas(ZooModule):
         sums = {key: self._sums.pop(key) for key in list(self._sums) if key.startswith(f"{split}/")}
         if sums:
             rows = (torch.stack(list(sums.values())) / weight).cpu()
-            named = {f"{n}/{key}": row[n] for key, row in zip(sums, rows, strict=True) for n in range(len(self))}
+            going = [n for n in range(len(self)) if n not in self.ended]
+            named = {f"{n}/{key}": row[n] for key, row in zip(sums, rows, strict=True) for n in going}
             self.trainer.callback_metrics.update(named)
             for logger in self.trainer.loggers:
                 logger.log_metrics({k: float(v) for k, v in named.items()} | {"epoch": self.current_epoch}, step)
@@ -165,6 +169,18 @@ class Replicas(ZooModule):
         """Keeps a replica's weights as they are from now on, while the others go on."""
         self.halted.setdefault(replica, reason)
 
+    def end(self, replica: int) -> None:
+        """Lets a replica's training end here, while the others go on: what it is now is put back by `restore`."""
+        self.ended[replica] = self.global_step, self.current_epoch + 1
+        self._kept[replica] = {name: tensor.detach()[replica].clone() for name, tensor in _tensors(self.stack).items()}
+
+    def restore(self) -> None:
+        """Gives the replicas that ended early what they were then."""
+        stacked = _tensors(self.stack)
+        for replica, kept in self._kept.items():
+            for name, tensor in kept.items():
+                stacked[name].data[replica].copy_(tensor)
+
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         rows = sorted(self.halted)
         kept = [p.detach()[rows].clone() for p in self.parameters()] if rows else []
@@ -183,13 +199,15 @@ class Replicas(ZooModule):
             model._records = {name: list(stacked.to(self.device).unbind()) for name, stacked in own.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The running epoch's sums and the halted replicas, which no parameter holds."""
-        checkpoint["replicas"] = {"sums": self._sums, "weights": self._weights, "halted": self.halted}
+        """The running epoch's sums, and the replicas that were halted or ended, which no parameter holds."""
+        running = {"sums": self._sums, "weights": self._weights}
+        checkpoint["replicas"] = {**running, "halted": self.halted, "ended": self.ended, "kept": self._kept}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint["replicas"]
         self._sums = {key: total.to(self.device) for key, total in saved["sums"].items()}
         self._weights, self.halted = dict(saved["weights"]), dict(saved["halted"])
+        self.ended, self._kept = dict(saved["ended"]), dict(saved["kept"])
 
 
 def _move(optimizer: torch.optim.Optimizer, to: Mapping[Tensor, Tensor]) -> None:

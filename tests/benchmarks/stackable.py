@@ -102,9 +102,9 @@ class Noting(pl.Callback):
 
 
 class Stopping(Noting):
-    """Says that it only looks, and would end the training of all."""
+    """Says that it only looks, and would end the training within an epoch."""
 
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         trainer.should_stop = True
 
 

@@ -19,11 +19,12 @@ from datamodules import UCR
 from tests.benchmarks.conftest import Invoke
 
 #: Reached by shipped benchmarks, and without a publication that their authors ask to be cited.
-NO_CITATION = {"platformdirs", "yaml"}
+NO_CITATION = {"platformdirs", "safetensors", "yaml"}
 REQUIRED = {
     "article": {"author", "title", "journal", "year"},
     "inproceedings": {"author", "title", "booktitle", "year"},
     "misc": {"author", "title", "year"},
+    "techreport": {"author", "title", "institution", "year"},
 }
 FRAME = {"torch", "lightning", "numpy", "matplotlib", "pandas", "wandb"}
 NAMES = sorted(documents.benchmark_files())

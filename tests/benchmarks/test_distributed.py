@@ -120,9 +120,9 @@ def test_every_shape_that_can_be_shared_is(invoke: Invoke) -> None:
     }
     rows = {row["model"]: row for row in invoke(document)["runs"]}
     assert {name for name, row in rows.items() if row["status"] != "finished"} == {"unsaid"}
-    assert rows["unsaid"]["error"] == (
-        "rank 0: some parameters took no part in the loss: set trainer.strategy to ddp_find_unused_parameters_true"
-    )
+    _, error = rows["unsaid"]["error"].split(": ", maxsplit=1)  # both ranks meet it, and either may be the first
+    remedy = "set trainer.strategy to ddp_find_unused_parameters_true"
+    assert error == f"some parameters took no part in the loss: {remedy}"
     assert rows["staged"]["steps"] == 2 * 4 + 3 * 4  # 32 samples a rank in batches of eight
     energies = store.read(Path(rows["pendulum"]["folder"])).arrays()  # type: ignore[union-attr]
     shapes = {name: array.shape for name, array in energies.items()}

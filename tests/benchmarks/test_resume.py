@@ -142,6 +142,18 @@ def test_resuming_after_sigterm_changes_no_bit(name: str, batch: int, tmp_path: 
     assert_same(execute(case(name), broken), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("epochs", 18), ("steps", 14), ("one batch an epoch", 14), ("own loop", 18), ("stages", 18), ("stages", 36)],
+)
+def test_an_interruption_in_the_last_batch_of_a_training_changes_no_bit(name: str, last: int, tmp_path: Path) -> None:
+    """Of it, Lightning has nothing left to run; what stages or the test come after goes on from there."""
+    expected = execute(case(name), tmp_path / "whole")
+    with pytest.raises(SIGTERMException):
+        execute(case(name), tmp_path / "broken", [Interruption(last, "sigterm")])
+    assert_same(execute(case(name), tmp_path / "broken"), expected)
+
+
 @pytest.mark.parametrize("before", [0, 1])
 def test_an_early_end_comes_at_the_same_step_after_an_interruption(before: int, tmp_path: Path) -> None:
     """Interrupted in the batch after which the training would have ended, or in the one before."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from benchmarks import resume, stack
 from benchmarks.tracking import History
@@ -35,6 +36,41 @@ def test_each_sees_and_logs_what_it_does_of_a_single_model(name: str, often: dic
     how = watched(name, **often)
     for seed, own in zip((0, 3), stacked([0, 3], tmp_path / "both", **how), strict=True):
         assert_close(alone(seed, tmp_path / str(seed), **how), own, 1e-9)
+
+
+@pytest.mark.parametrize("select", [{}, {"select": {"monitor": "val/loss"}}, {"select": {"monitor": "train/loss"}}])
+def test_each_ends_when_it_would_alone(select: dict[str, Any], tmp_path: Path) -> None:
+    """After 6, 9 and, of more epochs than there are, 15 steps: weights, records, metrics and histories of that time."""
+    how = {**watched("Ending", max_steps=15), **select}
+    both = stacked([0, 1, 9], tmp_path / "all", **how)
+    assert [outcome.steps for outcome, _, _ in both] == [6, 9, 15]
+    for seed, own in zip((0, 1, 9), both, strict=True):
+        assert_close(alone(seed, tmp_path / str(seed), **how), own, 1e-9)
+
+
+def test_nothing_trains_on_when_all_have_ended(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    class Looking(pl.Callback):
+        def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            seen.append(trainer.global_step)
+
+    stacked([0, 1], tmp_path / "two", [Looking()], **watched("Ending", max_steps=30))
+    stacked([0], tmp_path / "one", [Looking()], **watched("Ending", max_steps=30))
+    assert seen == [9, 6]
+
+
+@pytest.mark.parametrize("batch", [2, 7, 10])
+def test_what_ended_stays_so_after_an_interruption(batch: int, tmp_path: Path) -> None:
+    """Before and after the first has ended, in step 6, and the second, in step 9."""
+    how = watched("Ending", max_steps=15)
+    expected = stacked([0, 1, 9], tmp_path / "whole", **how)
+    with pytest.raises(SIGTERMException):
+        stacked([0, 1, 9], tmp_path / "broken", [Interruption(batch, "sigterm")], **how)
+    again = stacked([0, 1, 9], tmp_path / "broken", **how)
+    assert [outcome.steps for outcome, _, _ in again] == [6, 9, 15]
+    for one, other in zip(expected, again, strict=True):
+        assert_same(one, other)
 
 
 def test_what_is_logged_survives_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

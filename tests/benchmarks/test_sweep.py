@@ -32,6 +32,17 @@ def test_every_point_and_seed_has_its_run(document: dict[str, Any]) -> None:
         assert run.config["data"]["init_args"]["seed"] == run.seed
 
 
+def test_a_sweep_reaches_the_arguments_of_callbacks(document: dict[str, Any]) -> None:
+    nodes = [{"class_path": "benchmarks.selection.FiniteLoss"} for _ in range(2)]
+    document |= {"claims": [], "callbacks": nodes, "sweep": {"callbacks.1.init_args.every": [3, 7]}}
+    document["models"]["fast"] |= {"callbacks": [], "sweep": {}}
+    runs = planned(document).runs
+    assert len({run.id for run in runs}) == len(runs) == 2 * 3 + 3
+    for run in runs:
+        every = [callback["init_args"]["every"] for callback in run.config["callbacks"]]
+        assert every == ([50, run.point["callbacks.1.init_args.every"]] if run.model == "slow" else [])
+
+
 def test_a_label_overrides_what_the_benchmark_says(document: dict[str, Any]) -> None:
     document["trainer"]["gradient_clip_val"] = 1.0
     document["models"]["slow"] |= {"trainer": {"max_epochs": 7}, "data": {"class_path": "tests.benchmarks.shapes.Line"}}
@@ -68,12 +79,22 @@ def test_a_schedule_with_a_number_of_steps_goes_step_by_step(document: dict[str,
         ({"modell.init_args.lr": [1]}, "expected a key like model.init_args.depth, got 'modell.init_args.lr'"),
         ({LR: 0.1}, "expected a list of values, got 0.1"),
         ({"model.init_args.lrr": [0.1]}, "unknown argument of Linear: 'lrr'"),
+        ({"callbacks.0.init_args.every": [1]}, "expected no such key, as it has no callbacks"),
         ({LR: [0.1, -0.1]}, "lr must be positive, got -0.1"),
     ],
 )
 def test_a_bad_sweep_is_explained(document: dict[str, Any], sweep: Any, message: str) -> None:
     with pytest.raises(BadInput, match=message.replace("[", r"\[")):
         planned(document | {"sweep": sweep, "claims": []})
+
+
+@pytest.mark.parametrize(
+    "key", ["callbacks.1.init_args.every", "callbacks.every", "callbacks.0.class_path", "callbacks"]
+)
+def test_a_sweep_over_a_callback_that_is_not_there_is_explained(document: dict[str, Any], key: str) -> None:
+    document |= {"claims": [], "callbacks": [{"class_path": "benchmarks.selection.FiniteLoss"}], "sweep": {key: [1]}}
+    with pytest.raises(BadInput, match=rf"swept over '{key}': expected callbacks.N.init_args.NAME, N below 1"):
+        planned(document)
 
 
 def test_a_slope_over_a_sweep_end_to_end(document: dict[str, Any], invoke: Invoke) -> None:
@@ -99,3 +120,17 @@ def test_a_summary_over_seeds(document: dict[str, Any], invoke: Invoke) -> None:
     losses = [row["metrics"]["test/loss"] for row in answer["runs"] if row["model"] == "fast"]
     assert answer["claims"][0]["verdict"] == "reproduced"
     assert answer["claims"][0]["mean"] == pytest.approx(max(losses) - min(losses))
+
+
+def test_a_setting_reaches_the_arguments_of_callbacks(document: dict[str, Any]) -> None:
+    """Of the benchmark's list and of a label's own; a place that is not there is named."""
+    node = {"class_path": "benchmarks.selection.FiniteLoss", "init_args": {"every": 50}}
+    document |= {"claims": []}
+    document["models"]["fast"] |= {"callbacks": [node]}
+    runs = planned(document, **{"callbacks.0.init_args.every": 7}).runs
+    assert {run.model: [c["init_args"]["every"] for c in run.config["callbacks"]] for run in runs} == {
+        "slow": [],
+        "fast": [7],
+    }
+    with pytest.raises(BadInput, match="'1' is None, not a mapping"):
+        planned(document, **{"callbacks.1.init_args.every": 7})

@@ -87,6 +87,24 @@ def test_slope_is_the_log_log_exponent(exponent: float, expected: str) -> None:
     assert made.mean == pytest.approx(exponent, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "shown", "expected"),
+    [
+        ({"at_most": -0.45}, "slope ≤ -0.45", "reproduced"),
+        ({"at_most": -0.55}, "slope ≤ -0.55", "not reproduced"),
+        ({"at_least": -0.5}, "slope ≥ -0.5", "reproduced"),  # rounding alone does not break it
+        ({"at_least": -0.3}, "slope ≥ -0.3", "not reproduced"),
+        ({"at_least": -0.6, "at_most": -0.4}, "slope ≥ -0.6, ≤ -0.4", "reproduced"),
+    ],
+)
+def test_a_slope_may_have_bounds_alone(bounds: dict[str, float], shown: str, expected: str) -> None:
+    curve = [row((1 + seed) * depth**-0.5, seed, depth=depth) for seed in range(3) for depth in (8, 16, 64)]
+    made = judge(claim("slope", over=DEPTH, **bounds), curve)
+    assert (made.verdict, made.claim.stated) == (expected, shown)
+    assert made.mean == pytest.approx(-0.5, abs=1e-12)
+    assert made.row("a/b")["value"] == next(iter(bounds.values()))
+
+
 def test_slope_of_noise_agrees_with_least_squares() -> None:
     curve = {8: 3.0, 16: 1.1, 32: 1.4, 64: 0.2}
     given = [row(y, seed, depth=x) for seed in range(3) for x, y in curve.items()]
@@ -153,6 +171,45 @@ def test_better_by_a_ratio_where_lower_is_better(margin: float, expected: str) -
     assert made.mean == pytest.approx((2.0 * 2.01 * 1.995) ** (1 / 3))
 
 
+def half_width(differences: tuple[float, ...]) -> float:
+    """By how far the 90 % t-interval of the mean reaches to either side, according to scipy."""
+    low, high = stats.t.interval(0.9, len(differences) - 1, loc=0.0, scale=stats.sem(differences))
+    return float(high - low) / 2
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("beyond", "expected"), [(1e-9, "reproduced"), (-1e-9, "not reproduced")])
+def test_equivalent_needs_the_whole_90_percent_interval_within_its_margin(
+    sign: float, beyond: float, expected: str
+) -> None:
+    differences = (0.5 * sign, 0.51 * sign, 0.49 * sign)
+    end = 0.5 + half_width(differences)
+    made = judge(claim("equivalent", than="b", margin=end + beyond), pairs(differences))
+    assert made.verdict == expected
+    assert made.interval is not None
+    assert max(map(abs, made.interval)) == pytest.approx(end, rel=1e-12)
+
+
+def test_noise_makes_nothing_equivalent() -> None:
+    """No difference on average, between seeds that differ by more than the margin: undecided, and so not reproduced."""
+    made = judge(claim("equivalent", than="b", margin=0.5), pairs((0.4, -0.4, 0.0)))
+    assert made.verdict == "not reproduced"
+    assert made.mean == pytest.approx(0.0, abs=1e-15)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("margin", "expected"), [(0.03, "reproduced"), (0.01, "not reproduced")])
+def test_equivalent_by_a_ratio_is_the_same_either_way_round(turned: bool, margin: float, expected: str) -> None:
+    """Ratios of 1.018, 1.020 and 1.022: their logarithms reach from log 1.0166 to log 1.0234."""
+    ours, theirs = (1.018, 10.20, 102.2), (1.0, 10.0, 100.0)
+    ours, theirs = (theirs, ours) if turned else (ours, theirs)
+    stated = claim("equivalent", than="b", by="ratio", margin=margin)
+    made = judge(stated, rows(*ours) + rows(*theirs, model="b"))
+    assert made.verdict == expected
+    assert made.mean == pytest.approx(1.02 ** (-1 if turned else 1), rel=1e-5)
+    assert stated.stated == f"equivalent to b within a factor {1 + margin:g} (90 % interval)"
+
+
 @pytest.mark.parametrize(("seeds", "expected"), [(2, "not run"), (3, "reproduced")])
 def test_three_seeds_are_needed(seeds: int, expected: str) -> None:
     assert verdict(claim("bound", at_least=0.0), rows(*[1.0] * seeds)) == expected
@@ -162,6 +219,9 @@ def test_one_is_enough_where_the_benchmark_is_deterministic() -> None:
     stated = claim("better", than="b", goal="higher")
     assert verdict(stated, pairs((0.5,))) == "not run"
     assert verdict(stated, pairs((0.5,)), deterministic=True) == "reproduced"
+    same = claim("equivalent", than="b", margin=0.4)
+    assert verdict(same, pairs((0.5,)), deterministic=True) == "not reproduced"
+    assert verdict(same, pairs((-0.4,)), deterministic=True) == "reproduced"
 
 
 @pytest.mark.parametrize(("statistic", "expected"), [("mean", "not reproduced"), ("median", "reproduced")])
@@ -202,5 +262,7 @@ def test_intervals_are_students() -> None:
     values = [0.3, 1.7, 0.9, 1.1]
     low, high = stats.t.interval(0.95, 3, loc=average(values), scale=stats.sem(values))
     assert t_interval(values) == pytest.approx((low, high), rel=1e-12)
+    low, high = stats.t.interval(0.9, 3, loc=average(values), scale=stats.sem(values))
+    assert t_interval(values, 0.9) == pytest.approx((low, high), rel=1e-12)
     assert t_interval([1.0]) is None
     assert average([3.0, 1.0, 2.0, 10.0], "median") == 2.5

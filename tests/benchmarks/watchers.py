@@ -69,6 +69,15 @@ class Logging(pl.Callback):
         logger.log_metrics({"direct": pl_module.trainer.datamodule.seed, "epoch": 0}, trainer.global_step)
 
 
+class Ending(Seeing):
+    """Ends the training with the first epoch whose number exceeds its data's seed."""
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if trainer.current_epoch > trainer.datamodule.seed:
+            trainer.should_stop = True
+
+
 class Misplaced(pl.Callback):
     """Logs where nothing can be logged."""
 

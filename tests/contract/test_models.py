@@ -20,7 +20,7 @@ from zoo._replicas import Replicas
 from zoo._stackable import refusal
 
 MODELS = zoo.list_models()
-CHECKS = {"gradients", "export", "pickle", "meta"}
+CHECKS = {"gradients", "export", "pickle", "meta", "masks", "second derivatives"}
 PRIMITIVES = (bool, int, float, str, type(None))
 
 

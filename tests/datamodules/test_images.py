@@ -58,7 +58,11 @@ def check_spec(data):
         assert (images.shape[1:], images.dtype) == (image.shape, image.dtype)
         assert (labels.shape[1:], labels.dtype) == (label.shape, label.dtype)
         assert labels.unique().tolist() == list(range(label.classes))
-    assert data.spec.arguments == {"in_channels": images.shape[1], "num_classes": label.classes}
+    assert data.spec.arguments == {
+        "in_channels": images.shape[1],
+        "in_features": images[0].numel(),
+        "num_classes": label.classes,
+    }
     assert len(data.class_names) == label.classes
 
 

@@ -166,8 +166,8 @@ def test_parity_is_the_sign_of_even_digits(monkeypatch: pytest.MonkeyPatch) -> N
         (NoisyPerceptron, {"lr": 0.0}, "lr must be positive, got 0.0"),
         (NoisyPerceptron, {"margin": -1.0}, "margin must be positive, got -1.0"),
         (ScaledPredictor, {"alpha": 0.0}, "alpha must be positive, got 0.0"),
-        (ScaledPredictor, {"widths": []}, "widths must be at least 1, got 0"),
-        (ScaledPredictor, {"widths": [8, 0]}, "widths must be at least 1, got 0"),
+        (ScaledPredictor, {"widths": []}, r"widths must be at least 1, got \[\]"),
+        (ScaledPredictor, {"widths": [8, 0]}, r"widths must be at least 1, got \[8, 0\]"),
     ],
 )
 def test_bad_values_of_models_are_refused(kind: type, arguments: dict[str, Any], message: str) -> None:

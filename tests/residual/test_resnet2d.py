@@ -116,3 +116,13 @@ def test_convolutions_start_with_the_variance_of_he():
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least 1"):
         ResNet2d(**{"in_channels": 1, "num_classes": 10} | wrong)
+
+
+@pytest.mark.parametrize(("n", "weights"), [(3, 268_336), (5, 461_872), (9, 848_944)])
+def test_deeper_networks_have_the_paper_s_weights_and_projections(n, weights):
+    """6n + 2 layers as in He et al., whose shortcuts have no weights; ours have 16 · 32 + 32 · 64 of them."""
+    model = ResNet2d(3, 10, blocks=n)
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 6 * n + 2 + 2
+    assert sum(m.weight.numel() for m in layers) == weights + 16 * 32 + 32 * 64
+    assert model.blocks(torch.rand(1, 16, 32, 32)).shape == (1, 64, 8, 8)

@@ -41,7 +41,10 @@ class IterativeLinearisation(ZooModule):
     Linearisation", 2022, arXiv:2211.12345.
     """
 
-    exceptions = {"export": "the exporter knows no forward-mode derivatives"}
+    exceptions = {
+        "export": "the exporter knows no forward-mode derivatives",
+        "masks": "its linearisation keeps them as they were before",
+    }
     tiny = {"every": 2}
 
     def __init__(self, model: dict[str, Any], every: int | None = None) -> None:

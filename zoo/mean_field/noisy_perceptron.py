@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from zoo._checks import at_least, positive
 from zoo._module import ZooModule
+from zoo.mean_field._zero_loss import ZeroLoss
 
 
 class NoisyPerceptron(ZooModule):
@@ -33,23 +35,16 @@ class NoisyPerceptron(ZooModule):
     """
 
     exceptions = {"gradients": "its updates are written out: the loss has a closed gradient"}
-    steps: Tensor
-    training_loss: Tensor
 
     def __init__(self, in_features: int, minibatch: int = 4, lr: float = 32.0, margin: float = 1.0) -> None:
         super().__init__()
-        for name, count in {"in_features": in_features, "minibatch": minibatch}.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
-        for name, value in {"lr": lr, "margin": margin}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        at_least(1, in_features=in_features, minibatch=minibatch)
+        positive(lr=lr, margin=margin)
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.minibatch, self.lr, self.margin = minibatch, lr, margin
         self.w = nn.Parameter(torch.zeros(in_features))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("training_loss", torch.full((), math.inf))
+        self.progress = ZeroLoss()
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.w / math.sqrt(len(self.w))
@@ -61,28 +56,9 @@ class NoisyPerceptron(ZooModule):
 
     @torch.no_grad()
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """An epoch of steps, then one look at the loss of all points."""
         x, y = batch
-        if self.ended():
-            return
         signed = y[:, None] * x / math.sqrt(len(self.w))
-        drawn = torch.randint(len(x), (max(1, len(x) // self.minibatch), self.minibatch), device=x.device)
-        for points in signed[drawn]:
-            self.descend(points)
-        self.steps += len(drawn)
-        scalars = self.step(batch)
-        self.training_loss.copy_(scalars["loss"])
-        self.log_scalars("train", scalars, len(x))
-        self.ended()
-
-    def ended(self) -> bool:
-        """Whether every sample is fitted, which ends the training, also where it goes on after it was interrupted."""
-        if self.trainer.num_training_batches != 1:
-            raise ValueError(
-                f"batch_size: the training split has to be one batch, got {self.trainer.num_training_batches}"
-            )
-        self.trainer.should_stop = not self.training_loss > 0
-        return self.trainer.should_stop
+        self.progress.epoch(self, batch, self.minibatch, lambda rows: self.descend(signed[rows]))
 
     def descend(self, points: Tensor) -> None:
         """One step on the points y x / sqrt(d), (B, d)."""
@@ -91,8 +67,7 @@ class NoisyPerceptron(ZooModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         w = {"weight_norm": self.w.norm(), "signal": self.w[0], "noise": self.w[1:].norm()}
-        end = {"training_time": self.lr * self.steps.to(self.w), "training_loss": self.training_loss}
-        self.log_scalars("test", {**self.step(batch), **w, **end}, len(batch[0]))
+        self.log_scalars("test", {**self.step(batch), **w, **self.progress.measures(self.lr)}, len(batch[0]))
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return []

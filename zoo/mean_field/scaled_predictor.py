@@ -9,7 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from zoo._checks import at_least, positive
 from zoo._module import ZooModule
+from zoo.mean_field._zero_loss import ZeroLoss
 
 
 class ScaledPredictor(ZooModule):
@@ -37,8 +39,6 @@ class ScaledPredictor(ZooModule):
 
     exceptions = {"gradients": "it fits in a loop of its own, without an optimiser"}
     tiny = {"widths": [8, 8]}
-    steps: Tensor
-    training_loss: Tensor
 
     def __init__(
         self,
@@ -49,16 +49,8 @@ class ScaledPredictor(ZooModule):
         lr: float = 8.0,
     ) -> None:
         super().__init__()
-        for name, count in {
-            "in_features": in_features,
-            "minibatch": minibatch,
-            "widths": min(widths, default=0),
-        }.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
-        for name, value in {"alpha": alpha, "lr": lr}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        at_least(1, in_features=in_features, minibatch=minibatch, widths=widths)
+        positive(alpha=alpha, lr=lr)
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.alpha, self.minibatch, self.lr = alpha, minibatch, lr
@@ -67,8 +59,7 @@ class ScaledPredictor(ZooModule):
         self.weights = nn.ParameterList([torch.randn(shape) for shape in shapes])
         for layer, weight in enumerate(self.weights):  # the network at the start is a part of the predictor
             self.register_buffer(f"start_{layer}", weight.detach().clone())
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("training_loss", torch.full((), math.inf))
+        self.progress = ZeroLoss()
 
     @property
     def start(self) -> list[Tensor]:
@@ -85,29 +76,9 @@ class ScaledPredictor(ZooModule):
         return {"loss": loss, "error": (agreement <= 0).float().mean()}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """An epoch of steps, then one look at the loss of all samples."""
         x, y = batch
-        if self.ended():
-            return
-        drawn = torch.randint(len(x), (max(1, len(x) // self.minibatch), self.minibatch), device=x.device)
         before = network(self.start, x)
-        for rows in drawn:
-            self.descend(x[rows], y[rows], before[rows])
-        self.steps += len(drawn)
-        with torch.no_grad():
-            scalars = self.step(batch)
-        self.training_loss.copy_(scalars["loss"])
-        self.log_scalars("train", scalars, len(x))
-        self.ended()
-
-    def ended(self) -> bool:
-        """Whether every sample is fitted, which ends the training, also where it goes on after it was interrupted."""
-        if self.trainer.num_training_batches != 1:
-            raise ValueError(
-                f"batch_size: the training split has to be one batch, got {self.trainer.num_training_batches}"
-            )
-        self.trainer.should_stop = not self.training_loss > 0
-        return self.trainer.should_stop
+        self.progress.epoch(self, batch, self.minibatch, lambda rows: self.descend(x[rows], y[rows], before[rows]))
 
     def descend(self, x: Tensor, y: Tensor, before: Tensor) -> None:
         """One step, with f(w_0, x) given."""
@@ -123,8 +94,8 @@ class ScaledPredictor(ZooModule):
         return change.norm() / torch.cat([start.flatten() for start in self.start]).norm()
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        end = {"training_time": self.lr * self.steps.float(), "training_loss": self.training_loss}
-        self.log_scalars("test", {**self.step(batch), "movement": self.movement(), **end}, len(batch[0]))
+        end = {"movement": self.movement(), **self.progress.measures(self.lr)}
+        self.log_scalars("test", {**self.step(batch), **end}, len(batch[0]))
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return []

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo._checks import at_least
 from zoo._module import ZooModule
+from zoo._scores import scores
 
 
 class BasicBlock2d(nn.Module):
@@ -43,17 +45,19 @@ class BasicBlock2d(nn.Module):
 
 
 class ResNet2d(ZooModule):
-    """A residual network of one basic block a stage: the CIFAR-10 network of He et al. in its smallest form.
+    """A residual network of basic blocks: the CIFAR-10 network of He et al., in its smallest form unless told.
 
-        stem: 3×3 convolution, BN, ReLU;   stage i: basic block of widths[i] channels, stride 1 if i = 0 else 2;
+        stem: 3×3 convolution, BN, ReLU
+        stage i: `blocks` basic blocks of widths[i] channels, the first of stride 1 if i = 0 else 2, the others 1
         logits = linear(mean over the remaining positions)
 
     `forward` maps (B, in_channels, H, W) to logits (B, num_classes), for any H and W; `step` gives cross-entropy
     and accuracy. Trained by SGD with momentum 0.9, its learning rate constant unless a schedule is set.
 
     Source: He, Zhang, Ren and Sun, "Deep residual learning for image recognition", CVPR 2016, arXiv:1512.03385,
-    section 4.2. Deliberate differences: one block a stage (the paper's n = 3, 5, …), projections instead of
-    zero-padded shortcuts, no data augmentation, and no step schedule. No number of the paper is claimed for it.
+    section 4.2; its depth is 2 n S + 2 for n blocks in each of S stages (the paper's n = 3, 5, …). Deliberate
+    differences: one block a stage unless told, projections instead of zero-padded shortcuts, no data augmentation, and
+    no step schedule. No number of the paper is claimed for it.
     """
 
     tiny = {"widths": (4, 8)}
@@ -63,21 +67,19 @@ class ResNet2d(ZooModule):
         in_channels: int,
         num_classes: int,
         widths: Sequence[int] = (16, 32, 64),
+        blocks: int = 1,
         lr: float = 0.1,
         weight_decay: float = 1e-4,
     ) -> None:
         super().__init__()
-        for name, sizes in {"in_channels": [in_channels], "num_classes": [num_classes], "widths": widths}.items():
-            if not sizes or min(sizes) < 1:
-                raise ValueError(f"{name} must be at least 1, got {sizes}")
+        at_least(1, in_channels=in_channels, num_classes=num_classes, widths=widths, blocks=blocks)
         self.save_hyperparameters()
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )
-        before = (widths[0], *widths)
-        self.blocks = nn.Sequential(
-            *(BasicBlock2d(before[i], width, 1 if i == 0 else 2) for i, width in enumerate(widths))
-        )
+        after = [width for width in widths for _ in range(blocks)]
+        strides = [2 if n >= blocks and n % blocks == 0 else 1 for n in range(len(after))]
+        self.blocks = nn.Sequential(*map(BasicBlock2d, (widths[0], *after), after, strides))
         self.head = nn.Linear(widths[-1], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -88,9 +90,7 @@ class ResNet2d(ZooModule):
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         x, labels = batch
-        logits = self(x)
-        accuracy = (logits.argmax(1) == labels).float().mean()
-        return {"loss": F.cross_entropy(logits, labels), "accuracy": accuracy}
+        return scores(self(x), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         lr, weight_decay = self.hparams["lr"], self.hparams["weight_decay"]

@@ -65,14 +65,6 @@ def require_momentum(batchnorm_momentum: float) -> None:
         )
 
 
-def scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Cross-entropy (`loss`) and share of correct classes (`accuracy`) of logits (N, C) and labels (N,)."""
-    return {
-        "loss": F.cross_entropy(logits, labels),
-        "accuracy": (logits.argmax(-1) == labels).float().mean(),
-    }
-
-
 class TimeAverage(nn.Module):
     """A linear classifier of the time average of features A, which map (N, C, T) to (N, K, T).
 

@@ -6,7 +6,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from zoo._module import ZooModule
-from zoo.time_series._keras import TimeAverage, adam, convolution, initialise, require, require_momentum, scores
+from zoo._scores import scores
+from zoo.time_series._keras import TimeAverage, adam, convolution, initialise, require, require_momentum
 
 
 class FCN(ZooModule):

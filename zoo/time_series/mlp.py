@@ -7,7 +7,8 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from zoo._module import ZooModule
-from zoo.time_series._keras import EPS, halve_on_plateau, initialise, require, scores
+from zoo._scores import scores
+from zoo.time_series._keras import EPS, halve_on_plateau, initialise, require
 
 
 class MLP(ZooModule):

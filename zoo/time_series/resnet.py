@@ -7,6 +7,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from zoo._module import ZooModule
+from zoo._scores import scores
 from zoo.time_series._keras import (
     TimeAverage,
     adam,
@@ -15,7 +16,6 @@ from zoo.time_series._keras import (
     initialise,
     require,
     require_momentum,
-    scores,
 )
 
 

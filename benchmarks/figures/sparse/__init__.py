@@ -1,0 +1,1 @@
+"""Figures of the sparse family: a file a benchmark."""

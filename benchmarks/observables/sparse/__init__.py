@@ -1,0 +1,1 @@
+"""What is measured along the training of sparse networks: a file a benchmark."""
