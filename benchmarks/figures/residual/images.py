@@ -1,4 +1,4 @@
-"""Figures of the residual family."""
+"""Figures of residual networks on images."""
 
 from __future__ import annotations
 

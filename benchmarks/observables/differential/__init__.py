@@ -1,0 +1,1 @@
+"""What is measured of neural differential equations: a file a benchmark."""

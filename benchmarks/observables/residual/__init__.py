@@ -1,0 +1,1 @@
+"""What is measured of residual networks: a file a benchmark."""
