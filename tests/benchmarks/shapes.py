@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -291,7 +292,10 @@ def no_figure(results: Sequence[Any]) -> None:
 
 
 class Paced(Linear):
-    """A linear model with dropout whose steps take a while, so that an interruption finds it at work."""
+    """A linear model with dropout whose steps take a while, so that an interruption finds it at work.
+
+    How long does not change its Runs where the environment says it: `PAUSE`, in seconds.
+    """
 
     def __init__(self, in_features: int, lr: float = 0.01, dropout: float = 0.2, pause: float = 0.01) -> None:
         super().__init__(in_features, lr, dropout)
@@ -299,4 +303,4 @@ class Paced(Linear):
         self.pause = pause
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        time.sleep(self.pause)
+        time.sleep(float(os.environ.get("PAUSE", self.pause)))

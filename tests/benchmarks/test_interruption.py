@@ -18,11 +18,11 @@ pytestmark = MARKS
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_orderly_end_saves_the_running_batch_and_closes_wandb_as_failed(
-    how: signal.Signals, paced: Path, tmp_path: Path
+    how: signal.Signals, paced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = tmp_path / "results"
-    longer = [f"--set=models.{name}.init_args.pause=0.03" for name in ("slow", "fast")]
-    with command(paced, results, "--checkpoint-every", "0", *longer, wandb="offline") as driver:
+    monkeypatch.setenv("PAUSE", "0.2")  # a minute in all: the first is not done before the second is known to train
+    with command(paced, results, "--checkpoint-every", "0", wandb="offline") as driver:
         until(lambda: len(list(results.rglob("*.wandb"))) == 2)
         until(lambda: len(list(results.rglob("history.csv"))) == 2)  # both are training, and not only about to
         driver.send_signal(how)
@@ -35,13 +35,14 @@ def test_an_orderly_end_saves_the_running_batch_and_closes_wandb_as_failed(
         (logged,) = snapshot.parent.glob("wandb/offline-run-*/*.wandb")
         found = summary_of(logged)
         assert (found["state"], found["exit_code"]) == ("failed", 143)
-    found = answer(command(paced, results, *longer, wandb="offline"))
+    monkeypatch.setenv("PAUSE", "0")
+    found = answer(command(paced, results, wandb="offline"))
     assert sorted(row["attempts"] for row in found["runs"]) == [1, 1, 2, 2]
     for snapshot in snapshots:  # the second segment of one W&B run
         folders = sorted(snapshot.parent.glob("wandb/offline-run-*"))
         assert len(folders) == 2
         assert len({folder.name.partition("-seed")[2] for folder in folders}) == 1
-    assert outcome(found) == outcome(answer(command(paced, tmp_path / "whole", *longer)))
+    assert outcome(found) == outcome(answer(command(paced, tmp_path / "whole")))
 
 
 def test_force_starts_from_the_beginning(paced: Path, tmp_path: Path) -> None:
