@@ -14,13 +14,13 @@ import torch
 def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    threads, ended = torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+    # The command takes SIGTERM for itself, in shared fixtures too; a shell lets what is in its background ignore SIGINT
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in its background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, ended)  # the command takes it for itself, and later tests of the process send it
 
 
 @pytest.fixture
