@@ -127,8 +127,10 @@ def _known(class_path: str, base: type) -> tuple[list[str], str]:
         names = [f"datamodules.{n}" for n in datamodules.__all__]
         return names, 'python -c "import datamodules; print(dir(datamodules))"'
     if base.__name__ == "Callback" and (class_path.startswith("zoo") or "." not in class_path):
-        names = [f"zoo.{entry.name}" for entry in _registry.entries().values() if not entry.is_model]
-        return names, 'python -c "import zoo.sparse; print(dir(zoo.sparse))"'
+        found = [entry for entry in _registry.entries().values() if not entry.is_model]
+        families = sorted({f"zoo.{entry.family}" for entry in found})
+        listed = ", ".join(f"dir({family})" for family in families)
+        return [f"zoo.{entry.name}" for entry in found], f'python -c "import {", ".join(families)}; print({listed})"'
     if class_path.startswith("zoo") or "." not in class_path:
         return [f"zoo.{n}" for n in zoo.list_models()], 'python -c "import zoo; print(zoo.list_models())"'
     return [], ""

@@ -27,6 +27,8 @@ class _Known(StreamDataModule):
         for name, value in {"steps_per_epoch": steps_per_epoch, "test_size": test_size}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if val_size < 0:
+            raise ValueError(f"val_size must not be negative, got {val_size}")
         self.sizes = {"train": steps_per_epoch, "val": val_size, "test": test_size}
 
     @property
@@ -232,17 +234,6 @@ class Moons(_Known):
     Source: F. Pedregosa et al., "Scikit-learn: machine learning in Python", JMLR 12, 2011 (make_moons).
     """
 
-    citation: ClassVar[str] = """\
-@article{pedregosa2011scikit,
-  author = {Pedregosa, F. and Varoquaux, G. and Gramfort, A. and Michel, V. and Thirion, B. and Grisel, O. and
-            Blondel, M. and Prettenhofer, P. and Weiss, R. and Dubourg, V. and Vanderplas, J. and Passos, A. and
-            Cournapeau, D. and Brucher, M. and Perrot, M. and Duchesnay, E.},
-  title = {{Scikit-learn: Machine Learning in Python}},
-  journal = {Journal of Machine Learning Research},
-  volume = {12},
-  pages = {2825--2830},
-  year = {2011}
-}"""
     dim = 2
     centre, unit = 0.375, 0.5
 

@@ -15,8 +15,9 @@ def number(**values: float) -> None:
 def at_least(least: int, **values: int | Sequence[int]) -> None:
     """Raises ValueError naming the first value, or sequence of values, that is empty or below `least`."""
     for name, value in values.items():
-        number(**({} if isinstance(value, Sequence) and not isinstance(value, str) else {name: value}))
-        found = [value] if isinstance(value, int | float) else list(value)
+        found = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        for entry in found:
+            number(**{name: entry})
         if not found or min(found) < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 

@@ -125,6 +125,7 @@ def test_batches_are_fresh_and_belong_to_the_seed() -> None:
         (lambda: Density(steps_per_epoch=0), "steps_per_epoch must be at least 1, got 0"),
         (lambda: Moons(noise=0.0), "noise must be positive, got 0.0"),
         (lambda: Moons(batch_size=0), "batch_size must be at least 1, got 0"),
+        (lambda: Gaussian(val_size=-1), "val_size must not be negative, got -1"),
         (lambda: Gaussian(dim=0), "dim must be at least 1, got 0"),
     ],
 )

@@ -186,6 +186,8 @@ def test_no_layers_and_no_weights_are_refused() -> None:
     assert Magnitude(0.5, layers="layers.0").layers == ("layers.0",)
     with pytest.raises(ValueError, match="density must be a number, got None"):
         RigL(density=None)
+    with pytest.raises(ValueError, match="widths must be a number, got 'a'"):
+        FullyConnected(4, 3, ("a", 4))
     with pytest.raises(ValueError, match="density must be a number, got True"):
         RigL(density=True)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import train
 from tests.sparse.methods import METHODS, Blobs, Watch, config
+from zoo.differential import DeepEquilibrium
 from zoo.residual import ResNet2d
 from zoo.sparse import SNIP, FullyConnected, GraSP, RandomPruning
 from zoo.sparse._densities import layer_densities
@@ -86,6 +88,18 @@ def test_ratios_are_those_of_the_method_and_places_are_not(distribution: str, me
         places.append(masked.masks["layers.0.weight"].clone())
     assert counts[0] == counts[1]
     assert not torch.equal(*places)
+
+
+def test_what_the_method_refuses_is_refused() -> None:
+    def said(distribution: str, model: nn.Module) -> str:
+        return RandomPruning(0.5, distribution).refusal(model, Blobs())
+
+    assert "has no second derivatives" in said("grasp", DeepEquilibrium(12, 3, 4))
+    for distribution in ("snip", "grasp"):
+        assert "Linear has no step" in said(distribution, nn.Linear(2, 2))
+        assert said(distribution, FullyConnected(12, 3, (16, 8))) == ""
+    for distribution in ("erk", "snip"):
+        assert said(distribution, DeepEquilibrium(12, 3, 4)) == ""
 
 
 def test_seeds_draw_other_masks_and_the_same_seed_the_same(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from zoo.sparse._masks import Masked, mask
 from zoo.sparse._scoring import undisturbed
 from zoo.sparse.grasp import flow_changes
 from zoo.sparse.snip import connection_sensitivity
-from zoo.sparse.synflow import synaptic_flow
+from zoo.sparse.synflow import SynapticFlow
 
 EARLY = {"SNIP": SNIP, "GraSP": GraSP, "SynFlow": SynFlow, "RandomPruning": RandomPruning}
 
@@ -170,7 +170,7 @@ def test_grasp_refuses_a_model_that_says_so_before_it_is_trained() -> None:
 def test_synflow_is_conserved_from_layer_to_layer() -> None:
     """R is linear in each layer of a network without biases: its scores sum to R, which is written out here."""
     model, batch, masked = made(bias=False)
-    scores = synaptic_flow(masked, model, batch, masked.masks)
+    scores = SynapticFlow(masked, model, batch).scores(masked.masks)
     flow = torch.ones(5, dtype=torch.float64)
     for weight in masked.weights.values():
         flow = weight.detach().abs() @ flow
@@ -182,7 +182,7 @@ def test_synflow_is_conserved_at_every_hidden_unit_of_a_pruned_network() -> None
     """What comes into a unit leaves it, whichever weights are there."""
     model, batch, masked = made(bias=False)
     SynFlow(0.4, rounds=4).first(masked, model, batch)
-    first, second, third = synaptic_flow(masked, model, batch, masked.masks).values()
+    first, second, third = SynapticFlow(masked, model, batch).scores(masked.masks).values()
     torch.testing.assert_close(first.sum(1), second.sum(0), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(second.sum(1), third.sum(0), rtol=1e-12, atol=1e-12)
     assert float(first.sum()) > 0
@@ -194,7 +194,7 @@ def test_synflow_is_conserved_through_batch_norms_and_shortcuts() -> None:
     model = ResNet2d(1, 3, (2, 3), blocks=2).eval()
     model.head.bias.data.zero_()
     masked = mask(model)
-    scores = synaptic_flow(masked, model, (torch.zeros(4, 1, 6, 6),), masked.masks)
+    scores = SynapticFlow(masked, model, (torch.zeros(4, 1, 6, 6),)).scores(masked.masks)
     stem, head = float(scores["stem.0.weight"].sum()), float(scores["head.weight"].sum())
     cut = float(scores["blocks.2.residual.0.weight"].sum() + scores["blocks.2.shortcut.0.weight"].sum())
     assert stem == pytest.approx(head, rel=1e-12)
@@ -215,8 +215,8 @@ def test_synflow_empties_no_layer_where_one_round_does() -> None:
 
 def test_synflow_sees_no_sample() -> None:
     model, batch, masked = made()
-    one = synaptic_flow(masked, model, batch, masked.masks)
-    other = synaptic_flow(masked, model, (batch[0] * -7 + 3, batch[1]), masked.masks)
+    one = SynapticFlow(masked, model, batch).scores(masked.masks)
+    other = SynapticFlow(masked, model, (batch[0] * -7 + 3, batch[1])).scores(masked.masks)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -232,7 +232,7 @@ def flow_of_ones(masked: Masked, model: Any, batch: Any) -> dict[str, Tensor]:
     """SynFlow's scores as it takes them: in evaluation mode."""
     with undisturbed(model):
         model.eval()
-        return synaptic_flow(masked, model, batch, masked.masks)
+        return SynapticFlow(masked, model, batch).scores(masked.masks)
 
 
 @pytest.mark.parametrize("scores", [connection_sensitivity, flow_changes, flow_of_ones])

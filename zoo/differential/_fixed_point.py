@@ -63,7 +63,7 @@ class Solver:
         for _ in range(self.max_iterations):
             value = f(z)
             error = value - z
-            found.append(residual(error, value))
+            found.append(float(residual(error, value)))
             if found[-1] <= self.tolerance:
                 return FixedPoint(z, tuple(found))
             if not math.isfinite(found[-1]):
@@ -80,10 +80,10 @@ class Solver:
         )
 
 
-def residual(error: Tensor, value: Tensor) -> float:
+def residual(error: Tensor, value: Tensor) -> Tensor:
     """The largest ||error|| / ||value|| of a sample, 0 where both are."""
     tiny = torch.finfo(value.dtype).tiny
-    return float((error.norm(dim=1) / value.norm(dim=1).clamp(min=tiny)).max())
+    return (error.norm(dim=1) / value.norm(dim=1).clamp(min=tiny)).max()
 
 
 def _mixed(values: list[Tensor], errors: list[Tensor]) -> Tensor:

@@ -88,7 +88,7 @@ class DeepEquilibrium(ZooModule):
         for _ in range(self.depth):
             before, z = z, f(z)
             residuals.append(residual((z - before).detach(), z.detach()))
-        self.found["forward"] = FixedPoint(before.detach(), tuple(residuals))
+        self.found["forward"] = FixedPoint(before.detach(), tuple(torch.stack(residuals).tolist()))
         return z
 
     def forward(self, x: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ class Masked:
     @property
     def density(self) -> float:
         """The share of the masked weights that is there."""
-        return sum(int(mask.sum()) for mask in self.masks.values()) / self.size
+        return density(self.masks.values())
 
     @torch.no_grad()
     def set(self, masks: Mapping[str, Tensor], optimizers: Sequence[Any] = ()) -> None:
@@ -208,6 +208,12 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a model under the names that they have without masks: the weights behind these."""
     named = ((BEHIND.sub(r"\1", name), tensor) for name, tensor in model.state_dict().items())
     return {name: tensor for name, tensor in named if "parametrizations" not in name.split(".")}
+
+
+def density(masks: Iterable[Tensor]) -> float:
+    """The share of the entries of all masks together that is there."""
+    every = list(masks)
+    return int(torch.stack([mask.sum() for mask in every]).sum()) / sum(mask.numel() for mask in every)
 
 
 def largest(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo._checks import fraction
 from zoo._module import ZooModule
-from zoo.sparse._masks import Masked, mask
+from zoo.sparse._masks import Masked, density, mask
 
 AVERAGING = (StochasticWeightAveraging, WeightAveraging)
 
@@ -133,8 +133,8 @@ class Pruning(pl.Callback):
         if self is not methods[0]:  # which speaks for all of them
             return
         found = [mask for method in methods for mask in method.merged.values()]
-        if size := sum(mask.numel() for mask in found):
-            pl_module.log("test/density", sum(int(mask.sum()) for mask in found) / size)
+        if found:
+            pl_module.log("test/density", density(found))
         nonzero = sum(int(parameter.count_nonzero()) for parameter in pl_module.parameters())
         pl_module.log("test/nonzero", float(nonzero))
 

@@ -79,7 +79,7 @@ class GradualMagnitude(Pruning):
         first, last = self.span
         progress = (step - first) / (last - first) if last > first else 1.0
         density = 1 - cubic(progress, 1 - self.initial, 1 - self.density) if progress < 1 else self.density
-        return by_magnitude(masked, density, self.scope)
+        return by_magnitude(masked.weights, masked.masks, density, self.scope)
 
 
 def cubic(progress: float, initial: float, final: float) -> float:

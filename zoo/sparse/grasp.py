@@ -42,8 +42,12 @@ class GraSP(Pruning):
         return _not_twice(model) or super().refusal(model, data) or no_step(model)
 
     def first(self, masked: Masked, module: Any, batch: Any) -> None:
+        masked.set(self.chosen(masked, module, batch))
+
+    def chosen(self, masked: Masked, module: Any, batch: Any) -> dict[str, Tensor]:
+        """The masks of the lowest S."""
         scores = {name: -score for name, score in flow_changes(masked, module, batch).items()}
-        masked.set(largest(scores, round(self.density * masked.size)))
+        return largest(scores, round(self.density * masked.size))
 
 
 def _not_twice(model: nn.Module) -> str:

@@ -15,7 +15,8 @@ from zoo._checks import at_least, one_of
 from zoo._module import ZooModule
 from zoo._stages import Stage
 from zoo.sparse._densities import layer_densities
-from zoo.sparse._masks import Masked, largest, largest_each, mask, maskable, plain_state
+from zoo.sparse._masks import Masked, density, mask, maskable, plain_state
+from zoo.sparse.magnitude import by_magnitude
 
 
 class LotteryTicket(ZooModule):
@@ -129,11 +130,8 @@ class LotteryTicket(ZooModule):
         """The masks of a round: the largest of the weights that the round before has left and trained."""
         chosen = maskable(self.network, self.layers)
         weights = {name: owner.get_parameter(leaf) for name, (owner, leaf) in chosen.items()}
-        scores = {n: w.detach().abs().masked_fill(~self.mask.get_buffer(_key(n)), -1.0) for n, w in weights.items()}
-        density = self.keep**number
-        if self.scope == "global":
-            return largest(scores, round(density * sum(score.numel() for score in scores.values())))
-        return largest_each(scores, dict.fromkeys(scores, density))
+        masks = {name: self.mask.get_buffer(_key(name)) for name in weights}
+        return by_magnitude(weights, masks, self.keep**number, self.scope)
 
     def put_back(self) -> None:
         """Every tensor of the network as it was at its start, or drawn anew."""
@@ -165,9 +163,7 @@ class LotteryTicket(ZooModule):
             self._keep_late()  # weights of before it may have been selected, with the start of then
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        masks = [*self.mask.buffers()]
-        density = sum(int(own.sum()) for own in masks) / sum(own.numel() for own in masks)
-        scalars = {**self.step(batch), "density": torch.tensor(density)}
+        scalars = {**self.step(batch), "density": torch.tensor(density(self.mask.buffers()))}
         self.log_scalars("test", scalars, len(self.inputs(batch)[0]))
 
 

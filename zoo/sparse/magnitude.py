@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -54,13 +54,14 @@ class Magnitude(Pruning):
         return step == int(self.at * self.total)
 
     def update(self, masked: Masked, step: int) -> dict[str, Tensor]:
-        return by_magnitude(masked, self.density, self.scope)
+        return by_magnitude(masked.weights, masked.masks, self.density, self.scope)
 
 
-def by_magnitude(masked: Masked, density: float, scope: str) -> dict[str, Tensor]:
+def by_magnitude(
+    weights: Mapping[str, Tensor], masks: Mapping[str, Tensor], density: float, scope: str
+) -> dict[str, Tensor]:
     """Masks of the largest weights, of all layers together or of each at its own density; the dropped come last."""
-    masks = masked.masks
-    scores = {name: weight.detach().abs().masked_fill(~masks[name], -1) for name, weight in masked.weights.items()}
+    scores = {name: weight.detach().abs().masked_fill(~masks[name], -1) for name, weight in weights.items()}
     if scope == "global":
-        return largest(scores, round(density * masked.size))
-    return largest_each(scores, layer_densities(masked.shapes, density, scope))
+        return largest(scores, round(density * sum(score.numel() for score in scores.values())))
+    return largest_each(scores, layer_densities({n: s.shape for n, s in scores.items()}, density, scope))

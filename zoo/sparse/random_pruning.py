@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from torch import Tensor, nn
+from torch import nn
 
 from zoo._checks import one_of
 from zoo.sparse._densities import DISTRIBUTIONS, layer_densities
-from zoo.sparse._masks import Masked, largest, random_each
+from zoo.sparse._masks import Masked, random_each
 from zoo.sparse._pruning import Pruning
-from zoo.sparse._scoring import no_step
-from zoo.sparse.grasp import flow_changes
-from zoo.sparse.snip import connection_sensitivity
+from zoo.sparse.grasp import GraSP
+from zoo.sparse.snip import SNIP
 
-#: Methods of which only the layers' densities are used; the highest scores are kept.
-RATIOS: dict[str, Callable[[Masked, Any, Any], Mapping[str, Tensor]]] = {
-    "snip": connection_sensitivity,
-    "grasp": lambda *given: {name: -score for name, score in flow_changes(*given).items()},
-}
+#: Methods of which only the layers' densities are used.
+RATIOS: dict[str, type[SNIP | GraSP]] = {"snip": SNIP, "grasp": GraSP}
 
 
 class RandomPruning(Pruning):
@@ -31,8 +27,8 @@ class RandomPruning(Pruning):
     ("uniform+", "erk+"), or are those that another method would leave on the first batch ("snip", "grasp").
 
     Raises ValueError for a density outside (0, 1], an unknown distribution, a density that it cannot reach and, before
-    a training starts, for layers that do not exist, weights that another method prunes already, and a model without a
-    `step` where a batch decides.
+    a training starts, for layers that do not exist, weights that another method prunes already, and what the method
+    refuses whose densities are taken.
 
     Source: S. Liu et al., "The unreasonable effectiveness of random pruning: return of the most naive baseline for
     sparse training", ICLR 2022, arXiv:2202.02643. Deliberate differences: exact numbers in place of a coin for each
@@ -44,16 +40,16 @@ class RandomPruning(Pruning):
         super().__init__(density, layers)
         one_of((*DISTRIBUTIONS, *RATIOS), distribution=distribution)
         self.distribution = distribution
+        self.method = RATIOS[distribution](density, layers) if distribution in RATIOS else None
 
     def refusal(self, model: nn.Module, data: pl.LightningDataModule) -> str:
-        return super().refusal(model, data) or (no_step(model) if self.distribution in RATIOS else "")
+        return self.method.refusal(model, data) if self.method else super().refusal(model, data)
 
     def begin(self, masked: Masked) -> None:
-        if self.distribution not in RATIOS:
+        if not self.method:
             masked.set(random_each(masked, layer_densities(masked.shapes, self.density, self.distribution)))
 
     def first(self, masked: Masked, module: Any, batch: Any) -> None:
-        if self.distribution in RATIOS:
-            scores = RATIOS[self.distribution](masked, module, batch)
-            theirs = largest(scores, round(self.density * masked.size))
+        if self.method:
+            theirs = self.method.chosen(masked, module, batch)
             masked.set(random_each(masked, {name: int(m.sum()) / m.numel() for name, m in theirs.items()}))

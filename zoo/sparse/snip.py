@@ -37,7 +37,11 @@ class SNIP(Pruning):
         return super().refusal(model, data) or no_step(model)
 
     def first(self, masked: Masked, module: Any, batch: Any) -> None:
-        masked.set(largest(connection_sensitivity(masked, module, batch), round(self.density * masked.size)))
+        masked.set(self.chosen(masked, module, batch))
+
+    def chosen(self, masked: Masked, module: Any, batch: Any) -> dict[str, Tensor]:
+        """The masks of the largest s."""
+        return largest(connection_sensitivity(masked, module, batch), round(self.density * masked.size))
 
 
 def connection_sensitivity(masked: Masked, module: Any, batch: Any) -> dict[str, Tensor]:

@@ -48,27 +48,37 @@ class SynFlow(Pruning):
         kept = masked.masks
         with undisturbed(module):
             module.eval()
+            flow = SynapticFlow(masked, module, batch)
             for number in range(1, self.rounds + 1):
-                scores = synaptic_flow(masked, module, batch, kept)
+                scores = flow.scores(kept)
                 gone = {name: score.masked_fill(~kept[name], -1.0) for name, score in scores.items()}
                 kept = largest(gone, round(self.density ** (number / self.rounds) * masked.size))
         masked.set(kept)
 
 
-def synaptic_flow(masked: Masked, module: Any, batch: Any, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """|w| dR/d|w| of each weight of the network that has only the kept ones; the mode is the model's."""
-    owners = {id(parameter): name for name, parameter in module.named_parameters()}
-    names = {name: owners[id(weight)] for name, weight in masked.weights.items()}
-    tensors = {name: _positive(tensor) for name, tensor in [*module.named_parameters(), *module.named_buffers()]}
-    leaves = {name: (tensors[at] * kept[name]).requires_grad_() for name, at in names.items()}
-    ones = [torch.ones_like(x[:1], dtype=torch.float64) for x in module.inputs(batch)]
-    output = torch.func.functional_call(module, tensors | {names[n]: leaf for n, leaf in leaves.items()}, tuple(ones))
-    outputs = output if isinstance(output, tuple | list) else [output]
-    gradients = torch.autograd.grad(sum(o.sum() for o in outputs), list(leaves.values()), materialize_grads=True)
-    found = {name: (leaf * g).detach() for (name, leaf), g in zip(leaves.items(), gradients, strict=True)}
-    if beyond := [name for name, score in found.items() if not score.isfinite().all()]:
-        raise ValueError(f"SynFlow's scores of {beyond[0]} are not finite in double precision: prune by another method")
-    return found
+class SynapticFlow:
+    """A model of absolute weights that is fed with ones, in the mode that it is in."""
+
+    def __init__(self, masked: Masked, module: Any, batch: Any) -> None:
+        owners = {id(parameter): name for name, parameter in module.named_parameters()}
+        self.module = module
+        self.names = {name: owners[id(weight)] for name, weight in masked.weights.items()}
+        self.tensors = {name: _positive(t) for name, t in [*module.named_parameters(), *module.named_buffers()]}
+        self.ones = tuple(torch.ones_like(x[:1], dtype=torch.float64) for x in module.inputs(batch))
+
+    def scores(self, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """|w| dR/d|w| of each weight of the network that has only the kept ones."""
+        leaves = {name: (self.tensors[at] * kept[name]).requires_grad_() for name, at in self.names.items()}
+        given = self.tensors | {self.names[name]: leaf for name, leaf in leaves.items()}
+        output = torch.func.functional_call(self.module, given, self.ones)
+        outputs = output if isinstance(output, tuple | list) else [output]
+        gradients = torch.autograd.grad(sum(o.sum() for o in outputs), list(leaves.values()), materialize_grads=True)
+        found = {name: (leaf * g).detach() for (name, leaf), g in zip(leaves.items(), gradients, strict=True)}
+        finite = torch.stack([score.isfinite().all() for score in found.values()]).tolist()
+        if not all(finite):
+            name = list(found)[finite.index(False)]
+            raise ValueError(f"SynFlow's scores of {name} are not finite in double precision: prune by another method")
+        return found
 
 
 def _positive(tensor: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from zoo._checks import at_least, not_negative, positive
 from zoo._module import ZooModule
+from zoo._scores import scores
 
 # B batch, T tokens, H heads, D features of a head
 
@@ -71,9 +72,7 @@ class CausalTransformer(ZooModule):
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         tokens, targets = batch
-        logits = self(tokens).flatten(0, 1)
-        accuracy = (logits.argmax(1) == targets.flatten()).float().mean()
-        return {"loss": F.cross_entropy(logits, targets.flatten()), "accuracy": accuracy}
+        return scores(self(tokens).flatten(0, 1), targets.flatten())
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         matrices: dict[str, Any] = {"params": [p for p in self.parameters() if p.dim() >= 2]}

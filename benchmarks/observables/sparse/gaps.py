@@ -49,7 +49,7 @@ def shrinking(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _ratios(means: Mapping[float, float], size: float, before: float | None) -> dict[str, float]:
-    pairs = {"gap_ratio": before, "gap_of_first": min(means)}
     if before is None:
         return {}
-    return {name: means[size] / means[other] for name, other in pairs.items() if other is not None and means[other] > 0}
+    pairs = {"gap_ratio": before, "gap_of_first": min(means)}
+    return {name: means[size] / means[other] for name, other in pairs.items() if means[other] > 0}
