@@ -52,37 +52,15 @@ class _Description:
     channels: int
     length: int
     size: int
-    digest: str
 
 
-class UCR(ArrayDataModule):
-    """A labelled set of series of the UCR or UEA archive, in the archive's own split.
+class Archived(ArrayDataModule):
+    """A labelled set of the UCR or UEA archive by its name: where its files lie, and what they say of its classes."""
 
-    A batch is (series, labels): (B, channels, length) in float32 and (B,) in int64. Labels count the classes in
-    the order of the file's header, which is that of `class_names`.
-
-    Nothing is normalised here. Most of the archive's univariate sets come z-normalised, each series with mean 0 and
-    standard deviation 1 (of ddof = 1; ACSF1 of ddof = 0); the others and most multivariate ones come raw.
-
-    There is a training and a test split and no validation split: the protocol of Ismail Fawaz et al., "Deep
-    learning for time series classification: a review", 2019, has none. Some sets were split anew for the archive
-    of 2018, so that results published before may belong to another split.
-
-    Sets that aeon bundles (GunPoint, ItalyPowerDemand, ArrowHead, OSULeaf, ACSF1, BasicMotions, …) need no
-    download. Any other set of the archive goes by its name, is looked for as UCR/NAME/NAME_TRAIN.ts and
-    NAME_TEST.ts in the data folder, and is else downloaded by aeon; aeon knows no checksums, but `spec.version`
-    is a hash of the files. NAME_eq and NAME_nmv are the archive's versions of equal length and without gaps.
-
-    Raises ValueError for an unknown name, a regression set, series of unequal length and missing values;
-    DataMissing where the download fails.
-    """
-
-    seeded = False
     libraries = ("aeon.datasets",)
 
-    def __init__(self, name: str = "GunPoint", batch_size: int = 16, seed: int = 0, drop_last: bool = False) -> None:
+    def __init__(self, name: str, batch_size: int, seed: int, drop_last: bool = False) -> None:
         super().__init__(batch_size, seed, drop_last)
-        self.save_hyperparameters()
         self.name: str = name
         self._folder_name = name.removesuffix("_nmv").removesuffix("_eq")
         self._files = [f"{self._folder_name}/{name}_{split}.ts" for split in ("TRAIN", "TEST")]
@@ -107,47 +85,26 @@ class UCR(ArrayDataModule):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names, in the order of their labels."""
-        return self._describe("train").class_names
+        return _classes(self._file("train"))
 
     @property
-    def spec(self) -> Spec:
-        train, test = self._describe("train"), self._describe("test")
-        if (train.channels, train.length) != (test.channels, test.length):
-            raise ValueError(_unequal(self.name))
-        classes = len(train.class_names)
-        return Spec(
-            (Field((train.channels, train.length)), Field((), torch.int64, classes)),
-            {"in_channels": train.channels, "length": train.length, "num_classes": classes},
-            {"train": train.size, "test": test.size},
-            f"{train.digest}-{test.digest}",
-        )
-
-    @property
-    def preprocessing(self) -> list[list[Any]]:
-        """Standardisation, where every training series has mean 0 and deviation 1 to five digits; else nothing.
-
-        The series of such a set were standardised before they came into the archive: with this step a series in its
-        own unit becomes what they are, and they stay as they are to the rounding of the file.
-        """
-        series = self.load("train")[0].double()
-        if series.mean(-1).abs().max() < 1e-5:
-            for ddof in (1, 0):  # 1 / 2T apart: more than 1e-5 for every length of the archives
-                if (series.std(-1, correction=ddof) - 1).abs().max() < 1e-5:
-                    return [["standardise", ddof]]
-        return []
+    def version(self) -> str:
+        """A hash of the set's files."""
+        return f"{_digest(self._file('train'))}-{_digest(self._file('test'))}"
 
     def prepare_data(self) -> None:
         self._root()
 
-    def load(self, split: str) -> tuple[Tensor, ...]:
+    def _file(self, split: str) -> Path:
+        return self._root() / self._files[("train", "test").index(split)]
+
+    def _read(self, split: str) -> tuple[Any, Tensor]:
+        """The series of one of the archive's splits, a list where they differ in length, and their labels."""
         from aeon.datasets import load_classification
 
         series, names = load_classification(self.name, split=split, extract_path=str(self._root()))
         label = {name.lower(): index for index, name in enumerate(self.class_names)}  # aeon reads in lower case
-        return torch.from_numpy(series).float(), torch.tensor([label[name] for name in names])
-
-    def _describe(self, split: str) -> _Description:
-        return _described(self._root() / self._files[("train", "test").index(split)])
+        return series, torch.tensor([label[name] for name in names])
 
     def _root(self) -> Path:
         """The folder in which the set's own folder lies, after a download if need be."""
@@ -170,6 +127,69 @@ class UCR(ArrayDataModule):
                 file.replace(target / file.name)
 
 
+class UCR(Archived):
+    """A labelled set of series of the UCR or UEA archive, in the archive's own split.
+
+    A batch is (series, labels): (B, channels, length) in float32 and (B,) in int64. Labels count the classes in
+    the order of the file's header, which is that of `class_names`.
+
+    Nothing is normalised here. Most of the archive's univariate sets come z-normalised, each series with mean 0 and
+    standard deviation 1 (of ddof = 1; ACSF1 of ddof = 0); the others and most multivariate ones come raw.
+
+    There is a training and a test split and no validation split: the protocol of Ismail Fawaz et al., "Deep
+    learning for time series classification: a review", 2019, has none. Some sets were split anew for the archive
+    of 2018, so that results published before may belong to another split.
+
+    Sets that aeon bundles (GunPoint, ItalyPowerDemand, ArrowHead, OSULeaf, ACSF1, BasicMotions, …) need no
+    download. Any other set of the archive goes by its name, is looked for as UCR/NAME/NAME_TRAIN.ts and
+    NAME_TEST.ts in the data folder, and is else downloaded by aeon; aeon knows no checksums, but `spec.version`
+    is a hash of the files. NAME_eq and NAME_nmv are the archive's versions of equal length and without gaps.
+
+    Raises ValueError for an unknown name, a regression set, series of unequal length and missing values;
+    DataMissing where the download fails.
+    """
+
+    seeded = False
+
+    def __init__(self, name: str = "GunPoint", batch_size: int = 16, seed: int = 0, drop_last: bool = False) -> None:
+        super().__init__(name, batch_size, seed, drop_last)
+        self.save_hyperparameters()
+
+    @property
+    def spec(self) -> Spec:
+        train, test = self._describe("train"), self._describe("test")
+        if (train.channels, train.length) != (test.channels, test.length):
+            raise ValueError(_unequal(self.name))
+        classes = len(train.class_names)
+        return Spec(
+            (Field((train.channels, train.length)), Field((), torch.int64, classes)),
+            {"in_channels": train.channels, "length": train.length, "num_classes": classes},
+            {"train": train.size, "test": test.size},
+            self.version,
+        )
+
+    @property
+    def preprocessing(self) -> list[list[Any]]:
+        """Standardisation, where every training series has mean 0 and deviation 1 to five digits; else nothing.
+
+        The series of such a set were standardised before they came into the archive: with this step a series in its
+        own unit becomes what they are, and they stay as they are to the rounding of the file.
+        """
+        series = self.load("train")[0].double()
+        if series.mean(-1).abs().max() < 1e-5:
+            for ddof in (1, 0):  # 1 / 2T apart: more than 1e-5 for every length of the archives
+                if (series.std(-1, correction=ddof) - 1).abs().max() < 1e-5:
+                    return [["standardise", ddof]]
+        return []
+
+    def load(self, split: str) -> tuple[Tensor, ...]:
+        series, labels = self._read(split)
+        return torch.from_numpy(series).float(), labels
+
+    def _describe(self, split: str) -> _Description:
+        return _described(self._file(split))
+
+
 @cache
 def _bundled_folder() -> Path:
     """Where aeon's own sets lie; aeon is located and not imported, which would take a second."""
@@ -177,6 +197,26 @@ def _bundled_folder() -> Path:
     if found is None or not found.submodule_search_locations:
         raise ModuleNotFoundError("the UCR series are read with aeon: pip install aeon")
     return Path(found.submodule_search_locations[0]) / "datasets" / "data"
+
+
+@cache
+def _classes(path: Path) -> tuple[str, ...]:
+    """The classes of a .ts file, in the order of its header."""
+    with path.open("rb") as file:
+        tags = _header(file)
+    if not _says(tags, "classlabel", "true"):
+        raise ValueError(f"{_set(path)} is no classification set: its series have a number to predict, not a class")
+    return tuple(tags["classlabel"][1:])
+
+
+def _set(path: Path) -> str:
+    return path.stem.rpartition("_")[0]
+
+
+@cache
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _header(lines: Iterable[bytes]) -> dict[str, list[str]]:
@@ -197,20 +237,16 @@ def _says(tags: dict[str, list[str]], tag: str, answer: str) -> bool:
 
 @cache
 def _described(path: Path) -> _Description:
-    name = path.stem.rpartition("_")[0]
+    name, classes = _set(path), _classes(path)
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        file.seek(0)
         tags = _header(file)
         marks = [(line.count(b":"), line.count(b",")) for line in file if line.strip()]
-    if not _says(tags, "classlabel", "true"):
-        raise ValueError(f"{name} is no classification set: its series have a number to predict, not a class")
     if _says(tags, "equallength", "false") or len(set(marks)) != 1:
         raise ValueError(_unequal(name))
     if _says(tags, "missing", "true"):
         raise ValueError(f"{name} has missing values; {name}_nmv, where the archive has it, has them filled in")
     channels, commas = marks[0]  # a line is v,…,v:…:v,…,v:class
-    return _Description(tuple(tags["classlabel"][1:]), channels, commas // channels + 1, len(marks), digest)
+    return _Description(classes, channels, commas // channels + 1, len(marks))
 
 
 def _unequal(name: str) -> str:
