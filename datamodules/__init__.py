@@ -23,6 +23,7 @@ _MODULES = {
     "IrregularUCR": "irregular_series",
     "IrregularSeries": "_irregular",
     "LowDimensionalTarget": "points",
+    "LotkaVolterra": "lotka_volterra",
     "MNIST": "images",
     "MNISTParity": "images",
     "MarkovText": "text",
