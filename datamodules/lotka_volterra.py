@@ -73,7 +73,7 @@ class LotkaVolterra(ArrayDataModule):
     def spec(self) -> Spec:
         windows = self.trajectories * (self.counts["train"] + 1 - self.window)
         sizes = {"train": windows, "val": windows, "test": self.trajectories}
-        return Spec((Field((self.window + 1, 2)),), {"interval": self.interval}, sizes, "1")
+        return Spec((Field((self.window + 1, 2)),), {"interval": self.interval, "in_features": 2}, sizes, "1")
 
     def load(self, split: str) -> tuple[Tensor, ...]:
         draw = generator(self.seed, split, 0, 2**31)
