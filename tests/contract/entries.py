@@ -82,7 +82,8 @@ def entries(benchmark: Benchmark) -> tuple[Entry, ...]:
 
 def _entries(benchmark: Benchmark) -> Iterator[Entry]:
     resolver = Resolver(Checker(benchmark.file))
-    for label, settings in benchmark.models.items():
+    for label, given in benchmark.models.items():
+        settings = {**given, "model": _untrained(given["model"])}
         data = resolver.checker.resolve("data", settings["data"], pl.LightningDataModule, fill={"seed": 0})
         resolver.checker.done()
         assert data is not None
@@ -91,6 +92,17 @@ def _entries(benchmark: Benchmark) -> Iterator[Entry]:
         resolver.checker.done()
         assert resolved is not None
         yield Entry(benchmark, label, *resolved)
+
+
+def _untrained(node: dict[str, Any]) -> dict[str, Any]:
+    """A model entry with a fresh model of the same description in place of each that another Run would have trained."""
+    arguments = dict(node.get("init_args") or {})
+    for key, value in arguments.items():
+        if isinstance(value, dict) and set(value) == {"from"}:
+            name, _, label = value["from"].rpartition("/")
+            (other,) = (benchmark for benchmark in benchmarks() if benchmark.name == name)
+            arguments[key] = _untrained(other.models[label]["model"])
+    return {**node, "init_args": arguments} if arguments else node
 
 
 def entry_of(model: str) -> Entry:

@@ -60,7 +60,7 @@ class SymbolicRegression(ZooModule):
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.search = Search(max_size, generations=generations)
-        self.network: Any = zoo.restore(model).requires_grad_(False)
+        self.network: Any = zoo.restore(model).train().requires_grad_(False)
         self.register_buffer("program", torch.ones(in_features, max_size, dtype=torch.int64))
         self.register_buffer("constants", torch.zeros(in_features, max_size, dtype=torch.float64))
         self.register_buffer("size", torch.ones(in_features, dtype=torch.int64))
@@ -104,7 +104,7 @@ class SymbolicRegression(ZooModule):
 
     def on_train_epoch_end(self) -> None:
         x = self.points[: int(self.gathered)]
-        targets = self.network.interaction(x).double().cpu().numpy()
+        targets = self.network.eval().interaction(x).double().cpu().numpy()
         for place, y in enumerate(targets.T):
             self._take(place, self.search.run(x.double().cpu().numpy(), y, int(self.seed) + place))
         self.trainer.should_stop = True
