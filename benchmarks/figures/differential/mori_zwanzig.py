@@ -10,16 +10,14 @@ from matplotlib.figure import Figure
 from benchmarks.figures.axes import COLOURS, panels
 from benchmarks.store import Result
 
-NOISE = "model.init_args.noise"
-
 
 def decay(results: Sequence[Result]) -> Figure:
     """Norms of the memory of 1 … L layers at every noise, and the largest norm of a layer, for each label."""
     figure, (left, right) = panels(2)
     labels = list(dict.fromkeys(result.model for result in results))
-    levels = sorted({result.point[NOISE] for result in results if NOISE in result.point})
+    levels = sorted({_noise(result) for result in results})
     for number, level in enumerate(levels):
-        runs = [r for r in results if r.model == labels[0] and r.point.get(NOISE) == level]
+        runs = [r for r in results if r.model == labels[0] and _noise(r) == level]
         for place, run in enumerate(runs):
             memory = run.arrays()["memory"][0]
             label = f"noise {level:g}" if place == 0 else None
@@ -27,7 +25,7 @@ def decay(results: Sequence[Result]) -> Figure:
     left.set(xlabel="layers", ylabel="norm of the memory", title=f"{labels[0]}: a line a seed")
     for number, label in enumerate(labels):
         for place, level in enumerate(levels):
-            runs = [r for r in results if r.model == label and r.point.get(NOISE) == level]
+            runs = [r for r in results if r.model == label and _noise(r) == level]
             values = [r.metrics["test/contraction"] for r in runs]
             name = label if place == 0 else None
             right.plot([level] * len(values), values, "o", ms=4, color=COLOURS[number], alpha=0.7, label=name)
@@ -36,3 +34,7 @@ def decay(results: Sequence[Result]) -> Figure:
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _noise(result: Result) -> float:
+    return float(result.config()["model"]["init_args"]["noise"])
