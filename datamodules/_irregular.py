@@ -57,12 +57,14 @@ class IrregularSeries:
     def thinned(self, rate: float, generator: torch.Generator, whole: bool = False) -> IrregularSeries:
         """The series with a share `rate` of its values lost at random, each alone or, if `whole`, all channels at once.
 
-        Of T times round(rate T) are lost in every series and channel, never the first.
+        Of n observations round(rate n) are lost in every series and channel, never the first; if `whole`, of n times at
+        which anything was observed.
         """
         if not 0 <= rate < 1:
             raise ValueError(f"rate must lie in [0, 1), got {rate}")
-        n, length, channels = self.values.shape
-        score = torch.rand(n, length - 1, 1 if whole else channels, generator=generator)
-        lost = score.argsort(1).argsort(1) < min(round(rate * length), length - 1)
-        lost = torch.cat([torch.zeros_like(lost[:, :1]), lost], 1)
+        there = self.mask.any(-1, keepdim=True) if whole else self.mask
+        count = there.sum(1, keepdim=True)
+        first = there & (there.cumsum(1) == 1)
+        score = torch.rand(there.shape, generator=generator).masked_fill(~there | first, torch.inf)
+        lost = score.argsort(1).argsort(1) < torch.minimum((rate * count).round(), count - 1)
         return IrregularSeries(self.values, self.mask & ~lost, self.times)

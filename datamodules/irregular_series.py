@@ -24,7 +24,8 @@ class IrregularUCR(Archived):
     split. A share `val_share` of the archive's training split, drawn for each class alike, is the validation split.
 
     Sets that aeon bundles (BasicMotions, JapaneseVowels, GunPoint, …) need no download; others are found as by `UCR`.
-    Raises ValueError for an unknown name, a regression set, and shares outside [0, 1).
+    Raises ValueError for an unknown name, a regression set, shares outside [0, 1), and a val_share that leaves nothing
+    of a class to train on.
     """
 
     def __init__(
@@ -93,12 +94,17 @@ def padded(series: list[np.ndarray] | np.ndarray, length: int) -> Tensor:
 
 
 def stratified(labels: Tensor, share: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices of the samples that are kept and of those held out: round(share n) of the n of each class."""
+    """Indices of the samples that are kept and of those held out: round(share n) of the n of each class.
+
+    Raises ValueError for a share that leaves none of a class.
+    """
     order = torch.randperm(len(labels), generator=draw)
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         own = order[labels[order] == label]
-        held_out[own[: round(share * len(own))]] = True
+        if (count := round(share * len(own))) == len(own):
+            raise ValueError(f"val_share {share} leaves no series of class {int(label)} to train on: take less")
+        held_out[own[:count]] = True
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 

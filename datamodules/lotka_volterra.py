@@ -62,7 +62,7 @@ class LotkaVolterra(ArrayDataModule):
         if not noise >= 0:
             raise ValueError(f"noise must not be negative, got {noise}")
         for name, length in {"horizon": horizon, "test_horizon": test_horizon}.items():
-            if length < interval * window:
+            if round(length / interval) < window:
                 raise ValueError(f"{name} must be at least a window, {interval * window:g}, got {length}")
         self.save_hyperparameters()
         self.trajectories, self.interval, self.window, self.noise = trajectories, interval, window, noise
@@ -84,6 +84,10 @@ class LotkaVolterra(ArrayDataModule):
         states = states + self.noise * torch.randn(states.shape, generator=draw, dtype=torch.float64)
         windows = states.unfold(1, self.window + 1, 1).permute(0, 1, 3, 2)
         return (windows.flatten(0, 1).float(),)
+
+    def raw(self, split: str) -> tuple[Tensor, ...]:
+        """The first states, from which models predict."""
+        return (self.load(split)[0][:, 0],)
 
     def velocity(self, state: Tensor) -> Tensor:
         """d(u, v)/dt of states (…, 2)."""

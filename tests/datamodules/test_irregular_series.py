@@ -9,7 +9,7 @@ import pytest
 import torch
 from aeon.datasets import load_classification
 
-from datamodules import UCR, IrregularUCR
+from datamodules import UCR, IrregularSeries, IrregularUCR
 
 
 def test_series_of_any_length_are_those_of_the_archive() -> None:
@@ -47,14 +47,28 @@ def test_the_validation_split_takes_as_much_of_every_class_and_nothing_else() ->
     assert not torch.equal(other[0], held_out[0])
 
 
+@pytest.mark.parametrize("name", ["BasicMotions", "JapaneseVowels"])
 @pytest.mark.parametrize("rate", [0.3, 0.5, 0.7])
-def test_every_channel_of_every_series_loses_the_share_asked_for(rate: float) -> None:
-    _, mask, _, _ = IrregularUCR("BasicMotions", missing=rate).load("test")
-    assert (mask.sum(1) == 100 - round(100 * rate)).all()
+def test_every_channel_of_every_series_loses_the_share_asked_for(rate: float, name: str) -> None:
+    mask = IrregularUCR(name, missing=rate).load("test")[1]
+    before = IrregularUCR(name).load("test")[1]
+    count = before.sum(1)
+    assert torch.equal(mask.sum(1), count - (rate * count).round().long())
     assert mask[:, 0].all()
-    again, other = (IrregularUCR("BasicMotions", missing=rate, seed=s).load("test")[1] for s in (0, 1))
+    assert not (mask & ~before).any()
+    again, other = (IrregularUCR(name, missing=rate, seed=s).load("test")[1] for s in (0, 1))
     assert torch.equal(again, mask)
     assert not torch.equal(other, mask)
+
+
+def test_whole_times_are_lost_of_those_at_which_anything_was_observed() -> None:
+    mask = torch.ones(2, 10, 3, dtype=torch.bool)
+    mask[1, 6:] = False
+    mask[0, :, 2] = False
+    series = IrregularSeries(torch.ones(2, 10, 3), mask, torch.arange(10.0).repeat(2, 1))
+    left = series.thinned(0.5, torch.Generator().manual_seed(0), whole=True).mask
+    assert left.any(-1).sum(1).tolist() == [5, 3]
+    assert torch.equal(left, mask & left.any(-1, keepdim=True))  # all channels of a time, or none
 
 
 def test_the_version_is_that_of_the_files() -> None:
@@ -66,10 +80,11 @@ def test_the_version_is_that_of_the_files() -> None:
     [
         ({"missing": 1.0}, r"missing must lie in \[0, 1\), got 1.0"),
         ({"val_share": -0.1}, r"val_share must lie in \[0, 1\), got -0.1"),
+        ({"val_share": 0.97}, "val_share 0.97 leaves no series of class 0 to train on: take less"),
         ({"name": "BasicMotion"}, "did you mean BasicMotions"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
     ],
 )
 def test_bad_values_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        IrregularUCR(**arguments)
+        IrregularUCR(**arguments).load("train")

@@ -30,14 +30,16 @@ def test_a_flow_on_the_line_keeps_the_order_of_points(seed: int) -> None:
     assert not torch.allclose(end, torch.linspace(-2, 2, 200).double(), atol=0.1)
 
 
+class Turn(torch.nn.Module):
+    """Half a turn of the plane in a unit of time."""
+
+    def forward(self, t: Any, h: torch.Tensor) -> torch.Tensor:
+        return torch.pi * torch.stack([-h[..., 1], h[..., 0]], -1)
+
+
 def test_half_a_turn_in_an_added_dimension_turns_the_line_around() -> None:
     """dh/dt = pi (-h_2, h_1) takes (x, 0) to (-x, 0)."""
     model = made(augment=1, steps=64)
-
-    class Turn(torch.nn.Module):
-        def forward(self, t: Any, h: torch.Tensor) -> torch.Tensor:
-            return torch.pi * torch.stack([-h[..., 1], h[..., 0]], -1)
-
     model.field = Turn()
     x, y = Reflection(test_size=50).raw("test")
     # the error of rk4 after 64 steps of pi / 64: some pi^5 / 120 / 64^4 = 2e-7
@@ -48,9 +50,14 @@ def test_half_a_turn_in_an_added_dimension_turns_the_line_around() -> None:
 def test_a_flow_of_the_plane_keeps_orientation(seed: int) -> None:
     """Its Jacobian's determinant is the exponential of the divergence's integral: positive."""
     model = made(2, seed, out_features=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
     x = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     jacobians = torch.stack([torch.func.jacrev(lambda p: model(p[None])[0])(point) for point in x])
-    assert bool((torch.linalg.det(jacobians) > 0).all())
+    determinants = torch.linalg.det(jacobians).detach()
+    assert bool((determinants > 0).all())
+    assert float((determinants - 1).abs().max()) > 0.5  # it is no small change of the identity
 
 
 def test_no_monotone_map_is_nearer_to_the_reflection_than_zero() -> None:
@@ -82,6 +89,11 @@ def test_the_share_in_order_is_measured() -> None:
     Flow().on_test_epoch_end(trainer, model)
     assert logged["test/order"] == 1
     assert model.recorded["paths"].shape == (1, 21, 100, 1)
+    turned = made(augment=1).float()
+    turned.field = Turn()
+    turned.log = model.log
+    Flow().on_test_epoch_end(trainer, turned)
+    assert logged["test/order"] == 0
     assert Flow().refusal(LinearFlow(2), Rings()) == "LinearFlow has no paths"
 
 

@@ -92,6 +92,14 @@ def test_memory_decays_at_least_as_the_norms_say(rank: int) -> None:
     assert bool((norms[1:] <= found["contraction"] * norms[:-1] * (1 + 1e-12)).all())
 
 
+@pytest.mark.parametrize("noise", [0.5, 1.25])
+@pytest.mark.parametrize("gain", [1.0, 20.0])
+def test_no_layer_is_larger_than_the_noise_allows(gain: float, noise: float) -> None:
+    """||Q K||_HS^2 = (1 + a) / a - ||P K||_HS^2 <= 1 / a, with the kernel 1 / 2a on an interval of length 2a."""
+    for operator in made(noise=noise, gain=gain, basis=48).operators:
+        assert float(operator[1:].square().sum()) <= 1 / noise
+
+
 def test_more_polynomials_change_little() -> None:
     coarse, fine = made(basis=32, noise=0.5), made(basis=64, noise=0.5)
     x = torch.rand(50, 1).double() * 2 - 1

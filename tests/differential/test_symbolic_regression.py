@@ -80,6 +80,13 @@ def test_planted_laws_are_found_again(law: Any, seed: int) -> None:
     np.testing.assert_allclose(found.value(fresh), law(fresh[:, 0], fresh[:, 1]), rtol=1e-5)
 
 
+def test_nothing_is_a_law_and_what_is_not_finite_has_none() -> None:
+    assert Search().run(X, 0 * X[:, 0], 0).scale == 0
+    with pytest.raises(ValueError, match="x and y must be finite"):
+        Search().run(X, np.where(X[:, 0] > 1, np.nan, 1.0), 0)
+    assert Search(max_size=3, generations=50).run(X, X.prod(1), 0).size <= 3
+
+
 def test_noise_is_not_fitted() -> None:
     y = 0.8 * X[:, 0] * X[:, 1] + 0.02 * np.random.default_rng(1).normal(size=200)
     found = Search().run(X, y, 0)
@@ -142,6 +149,9 @@ def test_the_law_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     model._take(0, Expression((1, *law.program, -1), (0.0, *law.constants, 0.0), law.scale))
     PlantedLaw().on_test_epoch_end(trainer, model)
     assert logged["test/recovered"] == 0.5
+    model.scale.zero_()
+    PlantedLaw().on_test_epoch_end(trainer, model)
+    assert logged["test/recovered"] == 0
     assert PlantedLaw().refusal(HybridODE(0.1), data) == "HybridODE has no law in closed form"
     assert PlantedLaw().refusal(model, Digits()) == "Digits does not know its velocities"
 
@@ -149,7 +159,7 @@ def test_the_law_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"max_size": 0}, ValueError, "max_size must be at least 1, got 0"),
+        ({"max_size": 2}, ValueError, "max_size must be at least 3, got 2"),
         ({"samples": 0}, ValueError, "samples must be at least 1, got 0"),
         ({"model": "hybrid"}, TypeError, "model is a description .*, got str"),
     ],

@@ -42,24 +42,28 @@ class Expression:
         return self.scale * self._unscaled(x)
 
     def _unscaled(self, x: Any) -> Any:
+        def leaf(code: int, constant: float) -> Any:
+            return x[..., code - 1] if code else constant + 0 * x[..., 0]
+
+        return self._folded(leaf, lambda place, left, right: OPERATORS[place][1](left, right))
+
+    def __str__(self) -> str:
+        def leaf(code: int, constant: float) -> str:
+            return f"x{code}" if code else f"{constant:.4g}"
+
+        whole = self._folded(leaf, lambda place, left, right: f"({left} {OPERATORS[place][0]} {right})")
+        return f"{self.scale:.4g} {whole}"
+
+    def _folded(self, leaf: Callable[[int, float], Any], join: Callable[[int, Any, Any], Any]) -> Any:
+        """What the program makes of its leaves, by joining the last two at each operator."""
         stack: list[Any] = []
         for code, constant in zip(self.program, self.constants, strict=True):
             if code < 0:
                 right, left = stack.pop(), stack.pop()
-                stack.append(OPERATORS[-code - 1][1](left, right))
+                stack.append(join(-code - 1, left, right))
             else:
-                stack.append(x[..., code - 1] if code else constant + 0 * x[..., 0])
+                stack.append(leaf(code, constant))
         return stack[0]
-
-    def __str__(self) -> str:
-        stack: list[str] = []
-        for code, constant in zip(self.program, self.constants, strict=True):
-            if code < 0:
-                right, left = stack.pop(), stack.pop()
-                stack.append(f"({left} {OPERATORS[-code - 1][0]} {right})")
-            else:
-                stack.append(f"x{code}" if code else f"{constant:.4g}")
-        return f"{self.scale:.4g} {stack[0]}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,11 @@ class Search:
     populations: int = 4
 
     def run(self, x: np.ndarray, y: np.ndarray, seed: int) -> Expression:
-        """The law of y, (N,), in x, (N, d)."""
+        """The law of y, (N,), in x, (N, d); raises ValueError for values that are not finite."""
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise ValueError("x and y must be finite to have a law: train what they come from to a finite loss first")
+        if not y.any():
+            return Expression((CONSTANT,), (0.0,), 0.0)
         random = np.random.default_rng(seed)
         best: dict[int, tuple[float, Expression]] = {}
         for _ in range(self.populations):

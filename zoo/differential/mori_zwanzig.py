@@ -36,9 +36,10 @@ class MoriZwanzig(ZooModule):
         decay         the largest ratio of ||(Q K_{L-n}) … (Q K_L)|| for one layer more to that before
         memory        ||(Q K_1) … (Q K_L)||
 
-    and the `loss` is the variance of E[x_L | x_0]: what the last state still owes to the first. The memory norms of 1 …
-    L layers are recorded. `forward` maps x_0, (N, 1), to E[x_L | x_0], (N, 1). Raises ValueError for a size below 1, a
-    rank that is not below the basis, and a gain or noise that is not positive.
+    where ||Q K_n||^2 <= 1 / a for the mean, whatever the weights: its Hilbert-Schmidt norm. So memory has to decay for
+    a > 1. The `loss` is the variance of E[x_L | x_0]: what the last state still owes to the first. The memory norms of
+    1 … L layers are recorded. `forward` maps x_0, (N, 1), to E[x_L | x_0], (N, 1). Raises ValueError for a size below
+    1, a rank that is not below the basis, and a gain or noise that is not positive.
 
     Source: D. Venturi and X. Li, "The Mori-Zwanzig formulation of deep learning", Research in the Mathematical
     Sciences, 2023, arXiv:2209.05544.

@@ -46,9 +46,9 @@ class NeuralCDE(ZooModule):
     that of the steps.
 
     `forward` maps values (N, T, C), mask (N, T, C) and times (N, T) to logits (N, num_classes); `states` gives z at the
-    knots. A batch is (values, mask, times, labels). Trained by Adam on the cross-entropy; `evaluations` of the field
-    are logged beside loss and accuracy. Raises ValueError for a size below 1, a step or lr that is not positive,
-    another interpolation, and a method that `integrate` refuses.
+    knots; `predict`, which takes one raw tensor, is not for it. A batch is (values, mask, times, labels). Trained by
+    Adam on the cross-entropy; `evaluations` of the field are logged beside loss and accuracy. Raises ValueError for a
+    size below 1, a step or lr that is not positive, another interpolation, and a method that `integrate` refuses.
 
     Source: P. Kidger, J. Morrill, J. Foster and T. Lyons, "Neural controlled differential equations for irregular time
     series", NeurIPS 2020, arXiv:2005.08926. Deliberate difference: a linear path and fixed steps by default, in place

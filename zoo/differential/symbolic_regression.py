@@ -27,8 +27,9 @@ class SymbolicRegression(ZooModule):
     last. What was found are buffers, and `laws` says it in words.
 
     A batch is (states,), states (N, T, d). `forward` maps (N, d) to the expressions' values (N, d); `solve` gives
-    trajectories (N, count + 1, d) by them. The loss is the mean squared difference from n. Raises ValueError for a size
-    below 1, and TypeError for a model that is no description.
+    trajectories (N, count + 1, d) by them. The loss is the mean squared difference from n; validation comes before the
+    search, and sees a law of 0. Raises ValueError for a size below 1, a max_size below 3 and an interaction that is not
+    finite, and TypeError for a model that is no description.
 
     Source: for the search E. Real, A. Aggarwal, Y. Huang and Q. V. Le, "Regularized evolution for image classifier
     architecture search", AAAI 2019, arXiv:1802.01548; for the purpose C. Rackauckas et al., "Universal differential
@@ -54,7 +55,8 @@ class SymbolicRegression(ZooModule):
         self, model: dict[str, Any], in_features: int, max_size: int = 9, generations: int = 4_000, samples: int = 256
     ) -> None:
         super().__init__()
-        at_least(1, in_features=in_features, max_size=max_size, generations=generations, samples=samples)
+        at_least(1, in_features=in_features, generations=generations, samples=samples)
+        at_least(3, max_size=max_size)
         if not isinstance(model, Mapping):
             raise TypeError(f"model is a description {{class_path: …, init_args: …}}, got {type(model).__name__}")
         self.save_hyperparameters()

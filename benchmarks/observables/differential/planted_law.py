@@ -16,7 +16,7 @@ class PlantedLaw(pl.Callback):
 
     At the end of the test:
 
-        test/recovered           the share of the expressions that are a multiple of u v, whatever their form
+        test/recovered           the share of the expressions that are a multiple of u v, not 0, whatever their form
         test/beta, test/gamma    the multiples
         test/trajectory_error    root mean squared error of the test's trajectories, solved by the expressions
         test/network_error       the same, solved by the network that they were found from
@@ -37,7 +37,8 @@ class PlantedLaw(pl.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         (states,) = data.tensors("test")
         ratios = multiples(pl_module, states.flatten(0, 1))
-        recovered = ratios.std(0) <= CLOSE * ratios.abs().amax(0)
+        size = ratios.abs().amax(0)
+        recovered = (size > 0) & (ratios.std(0) <= CLOSE * size)
         start, count = states[:, 0], states.shape[1] - 1
         solved, learned = pl_module.solve(start, count), pl_module.network.solve(start, count)
         error, other = ((found - states).square().mean().sqrt() for found in (solved, learned))
