@@ -9,6 +9,7 @@ _MODULES = {
     "BatchDataModule": "_arrays",
     "BatchLoader": "_arrays",
     "BoundaryPoints": "boundary",
+    "BrownianPaths": "brownian",
     "CIFAR10": "cifar",
     "DataMissing": "_files",
     "Density": "densities",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from zoo._checks import at_least
 from zoo._module import ZooModule
 from zoo._solvers import FIXED, check, integrate
+from zoo.differential._gradients import gradient_of, kept, relative_error
 
 FINE = 1 / 512  # the step of what stands for the truth; dopri5 interpolates at the end, with an error of its own
 
@@ -80,33 +80,15 @@ class AdjointODE(ZooModule):
     def step(self, batch: tuple[Tensor]) -> dict[str, Tensor]:
         (y,) = batch
         with torch.enable_grad():
-            end, saved = _kept(lambda: self(y), self.field)
+            end, saved = kept(lambda: self(y), self.field)
             exact = integrate(self.field, y.double(), [0.0, 1.0], "rk4", FINE).states[-1]
-            gradient, true = (self._gradient(state.square().mean()) for state in (end, exact))
-        error = (gradient - true).abs().sum() / true.abs().sum()
+            gradient, true = (gradient_of(state.square().mean(), self.field) for state in (end, exact))
+        error = relative_error(gradient, true)
         return {
             "loss": end.detach().square().mean(),
             "gradient_error": error,
             "saved_bytes": torch.full_like(error, saved),
         }
 
-    def _gradient(self, loss: Tensor) -> Tensor:
-        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(self.field.parameters()))])
-
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return []
-
-
-def _kept(run: Callable[[], Tensor], module: nn.Module) -> tuple[Tensor, int]:
-    """What a function returns, and the bytes of the storages that autograd keeps for it beside the module's own."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
-    kept: dict[int, Tensor] = {}  # alive until the sum is taken, so that no address is given twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        if (address := tensor.untyped_storage().data_ptr()) not in own:
-            kept[address] = tensor.detach()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = run()
-    return result, sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

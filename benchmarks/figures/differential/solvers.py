@@ -51,6 +51,41 @@ def gradients(results: Sequence[Result]) -> Figure:
     return figure
 
 
+def strong_orders(results: Sequence[Result]) -> Figure:
+    """Strong errors over steps on geometric Brownian motion, in the sense of Ito and of Stratonovich."""
+    figure, row = panels(2)
+    senses: dict[str, dict[str, float]] = {
+        "Ito": {"euler": 0.5, "milstein": 1, "srk": 1.5},
+        "Stratonovich": {"midpoint": 1, "heun": 1, "reversible_heun": 1},
+    }
+    for axes, (sense, powers) in zip(row, senses.items(), strict=True):
+        for number, (label, power) in enumerate(powers.items()):
+            steps, error = curve(results, label, STEPS, "error")
+            mark = "+" if label == "heun" else "o"  # on this equation both of these take the same steps
+            axes.loglog(steps, error, mark, ms=9 if mark == "+" else 4, color=COLOURS[number], label=label)
+            axes.loglog(steps, error[:1] * (steps / steps[:1]) ** -power, "-", lw=0.8, color=COLOURS[number])
+        axes.set(xlabel="steps", title=f"In the sense of {sense}", xticks=steps, xticklabels=steps)
+    row[0].set(ylabel="strong error")
+    _finished(*row)
+    return figure
+
+
+def reversible(results: Sequence[Result]) -> Figure:
+    """Error of the adjoint's gradient over the steps, and what both gradients keep."""
+    figure, (left, right) = panels(2)
+    for number, label in enumerate(("midpoint", "heun", "reversible_heun")):
+        left.loglog(*curve(results, label, STEPS, "gradient_error"), "o-", ms=4, color=COLOURS[number], label=label)
+    for number, (metric, name) in enumerate({"saved_bytes": "adjoint", "saved_by_steps": "through the steps"}.items()):
+        steps, kept = curve(results, "reversible_heun", STEPS, metric)
+        right.loglog(steps, kept / 1024, "o-", ms=4, color=COLOURS[number], label=name)
+    left.set(xlabel="steps", ylabel="relative error of the adjoint's gradient", xticks=steps, xticklabels=steps)
+    right.set(
+        xlabel="steps of reversible_heun", ylabel="KiB kept for the backward pass", xticks=steps, xticklabels=steps
+    )
+    _finished(left, right)
+    return figure
+
+
 def curve(results: Sequence[Result], label: str, key: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """The swept values of a label in order, and the geometric mean over seeds of a test metric at each."""
     found: Mapping[float, list[float]] = {

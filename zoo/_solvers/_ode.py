@@ -1,11 +1,10 @@
-"""Integration of ordinary differential equations, one interface for fixed and adaptive steps."""
+"""Ordinary differential equations: fixed steps of our own, adaptive ones and adjoints by torchdiffeq."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -13,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo._checks import one_of, positive
+from zoo._solvers._steps import Evaluations, Field, Solution, check_times, grid
 
-#: dy/dt at a time, which is a float or a tensor without axes, and a state.
-Field = Callable[[Any, Tensor], Tensor]
 Step = Callable[[Field, tuple[float, float], float, Tensor], Tensor]
 
 INSIDE = 1e-6  # of a step: how far from its ends a field that jumps there is evaluated
@@ -25,31 +23,6 @@ BANNED = {
     "fixed_adams": "it is unstable at its default order",
     "dopri8": "it misses its tolerance: use dopri5",
 }
-
-
-@dataclass
-class Evaluations:
-    """How often a field was evaluated."""
-
-    count: int = 0
-
-
-@dataclass(frozen=True)
-class Solution:
-    """States (T, *shape) at the times asked for, the first of them the initial value."""
-
-    states: Tensor
-    counted: Evaluations
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the field so far; after a backward pass by the adjoint those of that are among them."""
-        return self.counted.count
-
-
-def with_time(t: Any, y: Tensor) -> Tensor:
-    """The state with the time as its last component, (..., d + 1): what a field that depends on time reads."""
-    return torch.cat([y, t * torch.ones_like(y[..., :1])], -1)
 
 
 def _euler(field: Field, ends: tuple[float, float], dt: float, y: Tensor) -> Tensor:
@@ -111,28 +84,8 @@ def check(times: Sequence[float], method: str, step: float | None, rtol: float =
     if method in BANNED:
         raise ValueError(f"method {method!r} is refused, {BANNED[method]}; choose one of {', '.join(METHODS)}")
     one_of(METHODS, method=method)
-    positive(rtol=rtol, atol=atol, **({} if step is None else {"step": step}))
-    if len(times) < 2:
-        raise ValueError(f"times must be at least two, got {list(times)}")
-    for k, (before, after) in enumerate(pairwise(times)):
-        if not before < after < math.inf:
-            raise ValueError(f"times must increase strictly: times[{k + 1}] = {after:g} follows {before:g}")
-    if step is not None and step > (times[-1] - times[0]) * (1 + 1e-9):
-        raise ValueError(f"step must be at most the interval, {times[-1] - times[0]:g}, got {step:g}")
-
-
-def grid(times: Sequence[float], step: float | None, jumps: Sequence[float] = ()) -> list[list[float]]:
-    """For each two successive times, in either direction, the ends of the equal steps that lie between them."""
-    found = []
-    for start, end in pairwise(times):
-        low, high = min(start, end), max(start, end)
-        stops = [low, *sorted(t for t in set(jumps) if low < t < high), high]
-        ends = [low]
-        for a, b in pairwise(stops):
-            count = 1 if step is None else max(1, math.ceil((b - a) / step - 1e-6))
-            ends += [a + (b - a) * k / count for k in range(1, count)] + [b]
-        found.append(ends if start < end else ends[::-1])
-    return found
+    positive(rtol=rtol, atol=atol)
+    check_times(times, step)
 
 
 def _fixed(
