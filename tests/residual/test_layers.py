@@ -18,6 +18,8 @@ from datamodules import CIFAR10
 LAYERED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "ScaledResNet": ({"in_features": 4, "depth": 5}, {"weight", "delta", "product"}),
     "DeepLimitResNet": ({"in_features": 4, "depth": 5}, {"inner", "outer"}),
+    "UnnormalisedResNet": ({"in_channels": 3, "num_classes": 2, "depth": 11, "width": 2}, {"weight", "delta"}),
+    "DeepLimitConvNet": ({"in_channels": 3, "num_classes": 2, "depth": 5, "channels": 2}, {"inner", "outer"}),
 }
 
 
@@ -93,18 +95,18 @@ class Kernels(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 3, 3, 4, padding=1), nn.Conv2d(3, 3, 3, padding=1))
+        self.first, self.second = nn.Conv2d(3, 3, 3, 4, padding=1), nn.Conv2d(3, 3, 3, padding=1)
         self.logged: dict[str, float] = {}
         self.recorded: dict[str, Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        return self.second(self.first(x))
 
     def inputs(self, batch: Any) -> tuple[Tensor, ...]:
         return (batch[0],)
 
     def along_depth(self) -> dict[str, list[Tensor]]:
-        return {"kernel": [layer.weight for layer in self.layers]}
+        return {"kernel": [self.first.weight, self.second.weight]}
 
     def log(self, name: str, value: Tensor) -> None:
         self.logged[name] = float(value)

@@ -69,7 +69,7 @@ class DepthScaling(pl.Callback):
 def measured(
     weights: Sequence[Tensor], norm: layers.Norm = layers.frobenius
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """What DepthScaling logs of a sequence, by the end of its name; the norms and the increments that it follows from."""
+    """What DepthScaling logs of a sequence, by the end of its name, and the norms and increments that it is made of."""
     norms, steps = torch.stack([norm(w, k) for k, w in enumerate(weights)]), layers.increments(weights, norm)
     most, root_sum = norms.max(), norms.norm()
     found = {"max": most, "root_sum": root_sum}

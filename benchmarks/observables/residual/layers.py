@@ -17,7 +17,7 @@ class Layered(Protocol):
     """A residual network whose layers can be followed through its depth."""
 
     def along_depth(self) -> Mapping[str, Sequence[Tensor]]:
-        """By its name, each sequence W_1 … W_L of weights, in the order of the layers: a scalar, a matrix or a kernel."""
+        """By its name, each sequence W_1 … W_L of weights in the order of the layers: numbers, matrices or kernels."""
         ...
 
 
@@ -34,6 +34,7 @@ def increments(weights: Sequence[Tensor], norm: Norm | None = None) -> Tensor:
 
 
 def frobenius(weight: Tensor, layer: int) -> Tensor:
+    """The root of the sum of the squares of all entries."""
     return weight.norm()
 
 
