@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import zoo
+from benchmarks.observables.residual.deep_limit import LayerIncrements
 from benchmarks.observables.residual.depth_scaling import DepthScaling
 from benchmarks.observables.residual.layers import increments, largest_singular_value, map_sizes, refusal, spectral
 from datamodules import CIFAR10
@@ -32,6 +33,7 @@ def test_every_layered_network_tells_its_layers_in_one_way(name: str) -> None:
     assert found.keys() == names
     assert {len(weights) for weights in found.values()} == {given["depth"]}
     assert all(isinstance(weight, Tensor) for weights in found.values() for weight in weights)
+    assert LayerIncrements().refusal(model, CIFAR10()) == DepthScaling().refusal(model, CIFAR10()) == ""
 
 
 def test_what_has_no_layers_in_order_is_refused() -> None:

@@ -71,7 +71,7 @@ def _over_depth(axes: Axes, depths: Sequence[int]) -> None:
     named = [depth for n, depth in enumerate(depths) if len(depths) < 9 or n % 3 == 0 or depth == depths[-1]]
     axes.set(xlabel="depth L", xscale="log", yscale="log")
     axes.set_xticks(named, [str(depth) for depth in named])
-    axes.minorticks_off()
+    axes.xaxis.minorticks_off()
     axes.legend(frameon=False, fontsize=8)
 
 

@@ -89,9 +89,9 @@ def training(results: Sequence[Result]) -> Figure:
 
 
 def images(results: Sequence[Result]) -> Figure:
-    """Convolutions along the layers, inner and outer, by the first entry of each, and the increments; the first seed.
+    """The first entry of each convolution along the layers, inner and outer, and the outer increments; the first seed.
 
-    A colour is a model; the accuracies on the test images stand in the legend.
+    A colour is a model; its accuracy on the test images stands in the legend.
     """
     figure, (left, middle, right) = panels(3)
     labels = list(dict.fromkeys(result.model for result in results))
@@ -103,9 +103,17 @@ def images(results: Sequence[Result]) -> Figure:
             places = np.arange(len(entry)) / len(entry)
             axes.plot(places, entry, "-" if tied else ":", color=colour, lw=1.2 if tied else 0.7)
         shown = f"{label.replace('_', ', ')}: {100 * result.metrics['test/accuracy']:.1f} %"
-        right.plot(*_scaled(result, "outer"), color=colour, lw=1, label=shown)
+        steps, norms = arrays["outer_increments"][-1], arrays["outer_norms"][-1]
+        right.plot(
+            np.arange(1, len(norms)) / len(norms), len(norms) * steps / norms.max(), color=colour, lw=1, label=shown
+        )
     left.set(xlabel="k / L", ylabel="an entry of $W_k$", title="Inner convolution along the layers")
     middle.set(xlabel="k / L", ylabel="an entry of $V_k$", title="Outer convolution along the layers")
-    right.set(xlabel="k / L", ylabel=r"$L\,\|V_{k+1} - V_k\|$", yscale="log", title="From a layer to the next")
+    right.set(
+        xlabel="k / L",
+        ylabel=r"$L\,\|V_{k+1} - V_k\|\ /\ \max_j \|V_j\|$",
+        yscale="log",
+        title="From a layer to the next",
+    )
     right.legend(frameon=False, fontsize=8)
     return figure
