@@ -82,7 +82,7 @@ def test_it_runs_two_steps(
 
 
 def _two_steps(entry: Entry, folder: Path) -> Result:
-    """The Result of an epoch of two steps, made in this process."""
+    """The Result of an epoch of two steps, made in this process; what needs a GPU is made in small."""
     limits = {
         "max_steps": -1,
         "max_epochs": 1,
@@ -90,7 +90,8 @@ def _two_steps(entry: Entry, folder: Path) -> Result:
         "limit_val_batches": 1,
         "limit_test_batches": 1,
     }
-    config = entry.config | {"trainer": {**entry.config["trainer"], **limits}}
+    given = entry.tiny if "gpu" in entry.benchmark.needs else entry.config
+    config = given | {"trainer": {**given["trainer"], **limits}}
     run = plan.Run("two-steps", entry.benchmark.name, entry.label, 0, {}, config, stacked=stackable(config))
     (folder / run.folder).mkdir(parents=True)
     return execute.measure([run], execute.Options(folder, "disabled"), 0)[0]

@@ -20,6 +20,7 @@ from benchmarks.observables.residual.deep_limit import (
     errors,
     exponent,
 )
+from benchmarks.observables.residual.layers import increments
 from datamodules import GaussianPairs, OddTarget
 from zoo._replicas import Replicas
 from zoo.residual import DeepLimitResNet
@@ -41,6 +42,10 @@ def descend(model: DeepLimitResNet, steps: int) -> None:
         optimizer.zero_grad()
         model.step(pairs())["loss"].backward()
         optimizer.step()
+
+
+def steps(model: Any) -> dict[str, Tensor]:
+    return {name: increments(weights) for name, weights in model.along_depth().items()}
 
 
 def test_it_starts_as_the_identity() -> None:
@@ -92,7 +97,7 @@ def test_one_step_leaves_tied_layers_alike_and_does_not_depend_on_the_depth() ->
     for model in (shallow, deep):
         descend(model, 1)
         # the layers see the same numbers, in products that may be rounded differently
-        assert all(float(increments.max()) < 1e-15 for increments in model.increments().values())
+        assert all(float(found.max()) < 1e-15 for found in steps(model).values())
     torch.testing.assert_close(shallow.outer[0], deep.outer[0], rtol=1e-12, atol=1e-15)
 
 
@@ -102,7 +107,7 @@ def test_trained_networks_of_twice_the_depth_differ_by_one_over_the_depth() -> N
     models = {depth: made(depth=depth, lr=0.3) for depth in (8, 16, 32, 64, 128)}
     for depth, model in models.items():
         descend(model, 5)
-        largest[depth] = float(model.increments()["outer"].max())
+        largest[depth] = float(steps(model)["outer"].max())
     for depth in (8, 16, 32, 64):
         gaps[depth] = float((models[depth](x) - models[2 * depth](x)).detach().norm())
     # what follows the leading order is 1/L of it, an eighth at the smallest depth: a slope of 0.05 over three octaves
@@ -114,7 +119,7 @@ def test_increments_are_norms_of_differences() -> None:
     model = made(init="iid")
     for name, weight in (("outer", model.outer), ("inner", model.inner)):
         expected = [float((weight[k + 1] - weight[k]).detach().norm()) for k in range(3)]
-        assert model.increments()[name].tolist() == pytest.approx(expected, rel=1e-12)
+        assert steps(model)[name].tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_stacked_seeds_follow_their_own_paths() -> None:
@@ -229,7 +234,7 @@ def test_bad_values_are_refused(make: Any, message: str) -> None:
 
 def test_increments_need_layers() -> None:
     other = zoo.create("TwoLayerReLU", in_features=3, width=4)
-    assert "TwoLayerReLU has none" in LayerIncrements().refusal(other, OddTarget())
+    assert "TwoLayerReLU has no sequences" in LayerIncrements().refusal(other, OddTarget())
     assert "depth is 1" in LayerIncrements().refusal(made(depth=1), OddTarget())
     with pytest.raises(ValueError, match="at least two layers"):
         LayerIncrements().on_test_epoch_end(SimpleNamespace(datamodule=None), made(depth=1))  # type: ignore[arg-type]

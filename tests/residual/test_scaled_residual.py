@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import zoo
-from benchmarks.observables.residual.depth_scaling import DepthScaling, sizes
+from benchmarks.observables.residual.depth_scaling import DepthScaling, measured
 from datamodules import OscillatingFlow
 from zoo.residual.plateau import StopAtPlateau
 
@@ -112,7 +112,7 @@ def test_the_exponents_of_planted_smooth_weights_are_found(beta: float) -> None:
     found: dict[str, dict[int, float]] = {}
     for depth in (64, 256, 1024):
         weights = [depth**-beta * (k / depth) * matrix for k in range(1, depth + 1)]
-        for name, value in sizes(weights).items():
+        for name, value in measured(weights)[0].items():
             found.setdefault(name, {})[depth] = float(value)
     exact = {"max": -beta, "increment": -1 - beta, "roughness": -1.0}
     # sums of k^2 and k are L^3 / 3 and L^2 / 2 up to a factor 1 + O(1 / L), from which a slope differs by 1 / 64
@@ -126,17 +126,17 @@ def test_increments_of_planted_rough_weights_scale_as_the_weights() -> None:
     found = {}
     for depth in (64, 256, 1024):
         draws = torch.randn(depth, 20, 20, dtype=torch.double, generator=torch.Generator().manual_seed(depth))
-        found[depth] = float(sizes((draws / math.sqrt(depth)).unbind())["roughness"])
+        found[depth] = float(measured((draws / math.sqrt(depth)).unbind())[0]["roughness"])
     # a norm of 400 numbers deviates by 1 / 28 of itself; maxima of hundreds are three to four deviations off
     assert list(found.values()) == pytest.approx([math.sqrt(2)] * 3, rel=0.1)
 
 
 def test_layers_of_other_shapes_and_without_neighbours_are_left_out() -> None:
     one, other = torch.ones(2, 2), torch.ones(3, 2)
-    assert sizes([one, other, 3 * other]).keys() == {"max", "root_sum", "increment", "spread", "roughness"}
-    assert float(sizes([one, other, 3 * other])["increment"]) == pytest.approx(2 * math.sqrt(6))
-    assert sizes([one]).keys() == {"max", "root_sum", "sum", "spread"}
-    assert sizes([0 * one]).keys() == {"max", "root_sum", "sum"}
+    assert measured([one, other, 3 * other])[0].keys() == {"max", "root_sum", "increment", "spread", "roughness"}
+    assert float(measured([one, other, 3 * other])[0]["increment"]) == pytest.approx(2 * math.sqrt(6))
+    assert measured([one])[0].keys() == {"max", "root_sum", "sum", "spread"}
+    assert measured([0 * one])[0].keys() == {"max", "root_sum", "sum"}
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -73,9 +73,9 @@ class DeepLimitResNet(ZooModule):
         x, y = batch
         return {"loss": F.mse_loss(self(x), y)}
 
-    def increments(self) -> dict[str, Tensor]:
-        """||V_{k+1} - V_k|| ("outer") and ||W_{k+1} - W_k|| ("inner"), Frobenius norms of shape (L - 1,)."""
-        return {name: weight.detach().diff(dim=0).flatten(1).norm(dim=1) for name, weight in self.named_parameters()}
+    def along_depth(self) -> dict[str, Sequence[Tensor]]:
+        """The weights of the layers in their order: the W_k ("inner") and the V_k ("outer")."""
+        return {"inner": self.inner.unbind(), "outer": self.outer.unbind()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.depth * self.lr)

@@ -1,4 +1,4 @@
-"""The depth-exponents figure: how trained weights scale with the depth, and how they change along the layers."""
+"""The depth-exponents figures: how trained weights scale with the depth, and how they change along the layers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmarks.store import Result
 
 DEPTH = "model.init_args.depth"
 SHOWN = (("product_max", "s"), ("product_increment", "o"))
+KERNELS = (("weight", "A"), ("delta", r"\Delta"))  # of a block of convolutions, and their symbols
 
 
 def exponents(results: Sequence[Result]) -> Figure:
@@ -31,23 +32,62 @@ def exponents(results: Sequence[Result]) -> Figure:
     left.set(title="Largest weight of a layer", ylabel=r"$\max_k\ \|\delta_k A_k\|$")
     middle.set(title="Largest increment between layers", ylabel=r"$\max_k\ \|\delta_{k+1} A_{k+1} - \delta_k A_k\|$")
     for axes in (left, middle):
-        axes.set(xlabel="depth L", xscale="log", yscale="log")
-        axes.set_xticks(depths, [str(depth) for depth in depths])
-        axes.minorticks_off()
-        axes.legend(frameon=False, fontsize=8)
+        _over_depth(axes, depths)
     right.set(title="Increments along the deepest network", xlabel="k / L", yscale="log")
     right.set(ylabel=r"$\|\delta_{k+1} A_{k+1} - \delta_k A_k\|\ /\ \max_j \|\delta_j A_j\|$")
     return figure
 
 
-def _powers(axes: Axes, results: Sequence[Result], metric: str, marker: str, colour: str) -> None:
+def convolutions(results: Sequence[Result]) -> Figure:
+    """Norms of both convolutions of a block against the depth with fitted powers, and all layers' at every depth.
+
+    A colour is a convolution, a marker what is taken of its norms over the layers; dots are seeds.
+    """
+    depths = sorted(set(map(_depth, results)))
+    figure, (left, middle, right) = panels(3, height=4.0)
+    for number, (name, symbol) in enumerate(KERNELS):
+        colour = COLOURS[number]
+        _powers(left, results, f"{name}_max", "s", colour, rf"$\max_k \|{symbol}_k\|$")
+        for metric, marker, label in (
+            ("root_sum", "^", rf"$(\sum_k \|{symbol}_k\|^2)^{{1/2}}$"),
+            ("increment", "o", rf"$\max_k \|{symbol}_{{k+1}} - {symbol}_k\|$"),
+        ):
+            _powers(middle, results, f"{name}_{metric}", marker, colour, label)
+        for result in results:
+            norms = result.arrays()[f"{name}_norms"][-1]
+            shift = 1.015 ** (2 * number - 1)  # side by side, not one over the other
+            right.plot(np.full(len(norms), _depth(result) * shift), norms, ".", color=colour, ms=2, alpha=0.5)
+        right.plot([], [], ".", color=colour, label=rf"$\|{symbol}_k\|$")
+    left.set(title="Largest norm of a layer", ylabel="norm of the convolution")
+    middle.set(title="All layers, and neighbours")
+    right.set(title="Every layer")
+    for axes in (left, middle, right):
+        _over_depth(axes, depths)
+    return figure
+
+
+def _over_depth(axes: Axes, depths: Sequence[int]) -> None:
+    """Logarithmic axes with a legend, and as many depths named as there is room for."""
+    named = [depth for n, depth in enumerate(depths) if len(depths) < 9 or n % 3 == 0 or depth == depths[-1]]
+    axes.set(xlabel="depth L", xscale="log", yscale="log")
+    axes.set_xticks(named, [str(depth) for depth in named])
+    axes.xaxis.minorticks_off()
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _powers(
+    axes: Axes, results: Sequence[Result], metric: str, marker: str, colour: str, name: str | None = None
+) -> None:
     """The metric of each seed, and its least-squares power of the depth, named in the legend."""
-    depths, values = np.array([(_depth(r), r.metrics[f"test/{metric}"]) for r in results]).T
-    ends, name = np.unique(depths)[[0, -1]], results[0].model.replace("_", ", ")
+    found = [(_depth(r), r.metrics[f"test/{metric}"]) for r in results if f"test/{metric}" in r.metrics]
+    if not found:
+        return
+    depths, values = np.array(found).T
+    ends, name = np.unique(depths)[[0, -1]], name or results[0].model.replace("_", ", ")
     if ends[0] < ends[1]:
         slope, shift = np.polyfit(np.log(depths), np.log(values), 1)
         axes.plot(ends, np.exp(shift) * ends**slope, color=colour, lw=1.2)
-        name = f"{name}: slope {slope:.2f}".replace("-", "−")
+        name = f"{name}: slope " + f"{slope:.2f}".replace("-", "−")
     axes.plot(depths, values, marker, color=colour, ms=3, alpha=0.5, label=name)
 
 

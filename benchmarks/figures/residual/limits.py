@@ -86,3 +86,34 @@ def training(results: Sequence[Result]) -> Figure:
     right.set(xlabel="k / L", ylabel="L × increment", title="Along the layers, after training")
     right.legend(frameon=False, fontsize=8)
     return figure
+
+
+def images(results: Sequence[Result]) -> Figure:
+    """The first entry of each convolution along the layers, inner and outer, and the outer increments; the first seed.
+
+    A colour is a model; its accuracy on the test images stands in the legend.
+    """
+    figure, (left, middle, right) = panels(3)
+    labels = list(dict.fromkeys(result.model for result in results))
+    for number, label in enumerate(labels):
+        result = min((r for r in results if r.model == label), key=lambda r: r.seed)
+        arrays, colour, tied = result.arrays(), COLOURS[number % len(COLOURS)], not label.endswith("_iid")
+        for axes, name in ((left, "inner"), (middle, "outer")):
+            entry = arrays[f"{name}_entry"][-1]
+            places = np.arange(len(entry)) / len(entry)
+            axes.plot(places, entry, "-" if tied else ":", color=colour, lw=1.2 if tied else 0.7)
+        shown = f"{label.replace('_', ', ')}: {100 * result.metrics['test/accuracy']:.1f} %"
+        steps, norms = arrays["outer_increments"][-1], arrays["outer_norms"][-1]
+        right.plot(
+            np.arange(1, len(norms)) / len(norms), len(norms) * steps / norms.max(), color=colour, lw=1, label=shown
+        )
+    left.set(xlabel="k / L", ylabel="an entry of $W_k$", title="Inner convolution along the layers")
+    middle.set(xlabel="k / L", ylabel="an entry of $V_k$", title="Outer convolution along the layers")
+    right.set(
+        xlabel="k / L",
+        ylabel=r"$L\,\|V_{k+1} - V_k\|\ /\ \max_j \|V_j\|$",
+        yscale="log",
+        title="From a layer to the next",
+    )
+    right.legend(frameon=False, fontsize=8)
+    return figure

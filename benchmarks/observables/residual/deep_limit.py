@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.observables.residual import layers
 from benchmarks.observables.steps import stepped
 from benchmarks.store import Result
 
@@ -22,15 +23,15 @@ Errors = dict[str, dict[int, dict[int, float]]]
 
 
 class LayerIncrements(pl.Callback):
-    """Measures at the end how weights change from layer to layer, in a network that tells it by `increments()`.
+    """Measures at the end how weights change from layer to layer, in a network that tells them by `along_depth`.
 
-    For each NAME of its weights, Frobenius norms of layers k = 1 … L:
+    For each NAME of its sequences W_1 … W_L, in Frobenius norms:
 
         test/increment_NAME   max_k ||W_{k+1} - W_k||
         test/scaled_NAME      L times that: bounded in L where weights are a Lipschitz function of k / L
 
-    and records the norms of all layers as `increments_NAME`, (L - 1,) each. With `weights`, the network's parameters of
-    these names are recorded as well. Raises ValueError for another model, and for a network of a single layer.
+    and records the increments of all layers as `increments_NAME`, (L - 1,) each. With `weights`, the weights themselves
+    are recorded as well, as NAME, (L, …). Raises ValueError for another model, and for a network of a single layer.
     """
 
     per_replica = True
@@ -40,21 +41,21 @@ class LayerIncrements(pl.Callback):
 
     def refusal(self, model: Any, data: pl.LightningDataModule) -> str:
         """Why this model has no increments; nothing where it has."""
-        if not hasattr(model, "increments"):
-            return f"increments are those of a residual network, and {type(model).__name__} has none"
-        if model.depth < 2:
-            return f"increments need at least two layers, and depth is {model.depth}"
-        return ""
+        if reason := layers.refusal(model):
+            return reason
+        depth = min(map(len, model.along_depth().values()))
+        return f"increments need at least two layers, and depth is {depth}" if depth < 2 else ""
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if reason := self.refusal(pl_module, trainer.datamodule):  # type: ignore[attr-defined]
             raise ValueError(reason)
-        for name, increments in pl_module.increments().items():
+        for name, weights in pl_module.along_depth().items():
+            increments = layers.increments(weights)
             pl_module.record(f"increments_{name}", increments)
             pl_module.log(f"test/increment_{name}", increments.max())
-            pl_module.log(f"test/scaled_{name}", pl_module.depth * increments.max())
+            pl_module.log(f"test/scaled_{name}", len(weights) * increments.max())
             if self.weights:
-                pl_module.record(name, pl_module.get_parameter(name))
+                pl_module.record(name, torch.stack(list(weights)))
 
 
 class Descent(pl.Callback):
