@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules import MNIST, UCR, ArrayDataModule, Digits, FashionMNIST, OddTarget
+from datamodules import MNIST, UCR, ArrayDataModule, Digits, FashionMNIST, IrregularUCR, OddTarget
 from tests.benchmarks.shapes import Linear, Saliency
 from tests.datamodules.test_images import write_small
 from zoo._module import ZooModule
@@ -67,6 +67,17 @@ def test_the_steps_make_the_batches_of_the_raw_data(data: ArrayDataModule, split
     # Series lie in their files with mean 0 and deviation 1 to seven digits, in float32.
     torch.testing.assert_close(preprocess(raw, data.preprocessing), series, rtol=0, atol=0 if exact else 1e-6)
     assert torch.equal(labels, same)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_the_steps_of_irregular_series_are_of_each_channel(missing: float) -> None:
+    data = IrregularUCR("BasicMotions", missing=missing)
+    (raw, mask, *rest), (values, same, *others) = data.raw("test"), data.load("test")
+    assert not raw[~mask].any()
+    assert torch.equal(torch.where(mask, preprocess(raw, data.preprocessing), 0.0), values)
+    assert all(map(torch.equal, (mask, *rest), (same, *others)))
+    whole = UCR("BasicMotions").load("test")[0].movedim(1, 2)  # in the archive's own unit
+    assert torch.equal(raw, torch.where(mask, whole, 0.0))
 
 
 @pytest.mark.parametrize("cls", [MNIST, FashionMNIST])
