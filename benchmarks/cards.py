@@ -17,7 +17,7 @@ from benchmarks.store import Result
 from benchmarks.verdicts import average, t_interval
 from zoo import _weights
 from zoo._module import ZooModule
-from zoo._preprocessing import preprocess
+from zoo._preprocessing import arguments, preprocess
 
 #: The project's packages, whose classes have a shorter public path.
 PACKAGES = ("zoo", "datamodules")
@@ -62,29 +62,41 @@ def data_of(config: Mapping[str, Any]) -> pl.LightningDataModule:
     return data
 
 
-def raw_of(model: ZooModule, data: pl.LightningDataModule) -> Tensor:
-    """The test split before preprocessing; where the data module knows nothing of it, its first test batch."""
-    raw: Tensor = data.raw("test")[0] if hasattr(data, "raw") else _batch(model, data)
-    return raw
+def raw_of(model: ZooModule, data: pl.LightningDataModule) -> tuple[Tensor, ...]:
+    """The model's inputs of the test split before preprocessing.
+
+    Where the data module knows nothing of it, they are those of its first test batch.
+    """
+    return model.inputs(data.raw("test")) if hasattr(data, "raw") else _batch(model, data)
 
 
-def _batch(model: ZooModule, data: pl.LightningDataModule) -> Tensor:
+def _batch(model: ZooModule, data: pl.LightningDataModule) -> tuple[Tensor, ...]:
     data.setup("test")
     if (batch := next(iter(data.test_dataloader()), None)) is None:
         raise ValueError(f"{type(data).__name__} has no test split")
-    inputs = model.inputs(batch)
-    if len(inputs) != 1:
-        raise ValueError(f"{type(model).__name__} takes {len(inputs)} inputs: predict takes one")
-    first: Tensor = inputs[0]
-    return first
+    return model.inputs(batch)
 
 
-def _input(model: ZooModule, data: pl.LightningDataModule) -> dict[str, Any]:
-    """Shapes, dtypes and the steps from the one to the other, after they were tried on a batch."""
-    batch, raw, steps = _batch(model, data), raw_of(model, data), getattr(data, "preprocessing", [])
-    made = preprocess(raw[: len(batch)], steps).to(batch.dtype)
-    if made.shape != batch.shape or not made.allclose(batch, atol=1e-5):  # what is rounded in a data set's files
-        raise ValueError(f"{type(data).__name__}: preprocessing {steps} does not make its batches of raw('test')")
+def _input(model: ZooModule, data: pl.LightningDataModule) -> dict[str, Any] | list[dict[str, Any]]:
+    """What a card says of the input; of several, each with its name. The first of them is what is preprocessed."""
+    batch, raw, names = _batch(model, data), raw_of(model, data), arguments(model)
+    if len(names) != len(batch):
+        raise ValueError(f"{type(model).__name__} takes {len(batch)} inputs, and forward names {', '.join(names)}")
+    steps = [getattr(data, "preprocessing", []), *([] for _ in batch[1:])]
+    made = {n: preprocess(x[: len(b)], s).to(b.dtype) for n, x, s, b in zip(names, raw, steps, batch, strict=True)}
+    for x, b in zip(model.complete(made).values(), batch, strict=True):
+        if x.shape != b.shape or not x.allclose(b, atol=1e-5):  # what is rounded in a data set's files
+            raise ValueError(
+                f"{type(data).__name__}: preprocessing {steps[0]} does not make its batches of raw('test')"
+            )
+    described = [_described(*each) for each in zip(batch, raw, steps, strict=True)]
+    if len(batch) == 1:
+        return described[0]
+    return [{"name": name, **each} for name, each in zip(names, described, strict=True)]
+
+
+def _described(batch: Tensor, raw: Tensor, steps: list[list[Any]]) -> dict[str, Any]:
+    """Shapes and dtypes, and the steps from the one to the other."""
     return {
         "raw_shape": list(raw.shape[1:]),
         "raw_dtype": str(raw.dtype).removeprefix("torch."),

@@ -153,7 +153,7 @@ def _tried(card: Path, result: Result, config: Mapping[str, Any]) -> list[str]:
     try:
         model = zoo.load(card)
         data = cards.data_of(config)
-        model.predict(cards.raw_of(model, data)[:2])
+        model.predict(*(raw[:2] for raw in cards.raw_of(model, data)))
         found = recomputed(model, data, config)
     except (DataMissing, RuntimeError, TypeError, ValueError) as error:
         raise _refusal("RUN_ID", f"the written weights cannot be tried: {_first_line(error)}") from error

@@ -96,7 +96,8 @@ class BatchDataModule(pl.LightningDataModule):
     @property
     def preprocessing(self) -> list[list[Any]]:
         """The steps from `raw` to what the batches hold, as plain data: `["divide", a]`, `["subtract", a]` on every
-        value, `["standardise", ddof]` on each series along the last axis. None, unless overridden.
+        value, `["standardise", ddof]` on each series along the last axis; a list of numbers has one for each entry of
+        that. They are for the first tensor alone. None, unless overridden.
         """
         return []
 

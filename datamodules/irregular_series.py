@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -42,7 +44,7 @@ class IrregularUCR(Archived):
                 raise ValueError(f"{argument} must lie in [0, 1), got {value}")
         self.save_hyperparameters()
         self.missing, self.val_share = missing, val_share
-        self._splits: dict[str, tuple[Tensor, ...]] = {}
+        self._splits: dict[str, tuple[IrregularSeries, Tensor]] = {}
 
     @property
     def spec(self) -> Spec:
@@ -62,12 +64,27 @@ class IrregularUCR(Archived):
             self.version,
         )
 
+    @property
+    def preprocessing(self) -> list[list[Any]]:
+        mean, deviation = moments(self._series("train")[0])
+        return [["subtract", mean.tolist()], ["divide", deviation.tolist()]]
+
+    def raw(self, split: str) -> tuple[Tensor, ...]:
+        """Values in the archive's unit, zero where they are missing, mask, times and labels."""
+        series, labels = self._series(split)
+        return (*series.tensors, labels)
+
     def load(self, split: str) -> tuple[Tensor, ...]:
+        (mean, deviation), (x, labels) = moments(self._series("train")[0]), self._series(split)
+        return (*IrregularSeries((x.values - mean) / deviation, x.mask, x.times).tensors, labels)
+
+    def _series(self, split: str) -> tuple[IrregularSeries, Tensor]:
+        """What is left of a split's series, not yet standardised, and the labels."""
         if not self._splits:
             self._splits = self._split()
         return self._splits[split]
 
-    def _split(self) -> dict[str, tuple[Tensor, ...]]:
+    def _split(self) -> dict[str, tuple[IrregularSeries, Tensor]]:
         (given, labels), (tested, test_labels) = self._read("train"), self._read("test")
         length = max(series.shape[1] for part in (given, tested) for series in part)
         draw = generator(self.seed, "train", 0, 2**31)
@@ -80,9 +97,7 @@ class IrregularUCR(Archived):
             split: IrregularSeries.with_gaps(part, times.repeat(len(part), 1)).thinned(self.missing, draw)
             for split, part in parts.items()
         }
-        mean, deviation = moments(series["train"])
-        scaled = {s: IrregularSeries((x.values - mean) / deviation, x.mask, x.times) for s, x in series.items()}
-        return {split: (*x.tensors, numbers[split]) for split, x in scaled.items()}
+        return {split: (x, numbers[split]) for split, x in series.items()}
 
 
 def padded(series: list[np.ndarray] | np.ndarray, length: int) -> Tensor:

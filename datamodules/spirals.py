@@ -41,6 +41,8 @@ class Spirals(ArrayDataModule):
   url = {https://arxiv.org/abs/2005.08926}
 }"""
 
+    class_names: ClassVar[tuple[str, ...]] = ("anticlockwise", "clockwise")
+
     def __init__(
         self,
         length: int = 100,

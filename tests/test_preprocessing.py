@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from datamodules import MNIST, UCR, ArrayDataModule, Digits, FashionMNIST, OddTarget
+from datamodules import MNIST, UCR, ArrayDataModule, Digits, FashionMNIST, IrregularUCR, OddTarget
 from tests.benchmarks.shapes import Linear, Saliency
 from tests.datamodules.test_images import write_small
 from zoo._module import ZooModule
@@ -18,11 +20,42 @@ from zoo._preprocessing import preprocess
 BUNDLED = ["GunPoint", "ItalyPowerDemand", "ArrowHead", "OSULeaf", "ACSF1", "BasicMotions"]
 
 
-def carded(model: ZooModule, *steps: list[Any], shape: tuple[int, ...] = (2,), raw: str = "float32") -> Any:
+def described(*steps: list[Any], shape: tuple[int, ...] = (2,), raw: str = "float32", **more: Any) -> dict[str, Any]:
+    """A card's description of an input."""
+    return {**more, "raw_shape": list(shape), "raw_dtype": raw, "dtype": "float32", "preprocessing": list(steps)}
+
+
+def carded(model: ZooModule, *steps: list[Any], **description: Any) -> Any:
     """The model with a card that describes its input."""
-    described = {"raw_shape": list(shape), "raw_dtype": raw, "dtype": "float32", "preprocessing": list(steps)}
-    model.card = {"input": described}
+    model.card = {"input": described(*steps, **description)}
     return model
+
+
+class Chosen(ZooModule):
+    """A product of three inputs: of points, weights and a choice."""
+
+    def forward(self, points: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+        return torch.where(chosen, points * weights, 0.0)
+
+
+def of_three_inputs() -> Chosen:
+    model = Chosen()
+    inputs = [described(["divide", 2.0], name="points"), described(["subtract", [1.0, 2.0]], name="weights")]
+    model.card = {"input": [*inputs, described(raw="bool", name="chosen") | {"dtype": "bool"}]}
+    return model
+
+
+POINTS, WEIGHTS = np.array([[2.0, 4.0], [6.0, 8.0]]), np.array([[1.0, 3.0], [2.0, 2.0]])
+CHOSEN = np.array([[True, True], [False, True]])
+
+
+class Normal(ZooModule):
+    """The density of the standard normal."""
+
+    is_density = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -(x.square() + math.log(2 * math.pi)).sum(-1) / 2
 
 
 @pytest.mark.parametrize("data", [Digits(), *map(UCR, BUNDLED)], ids=lambda data: getattr(data, "name", "Digits"))
@@ -34,6 +67,17 @@ def test_the_steps_make_the_batches_of_the_raw_data(data: ArrayDataModule, split
     # Series lie in their files with mean 0 and deviation 1 to seven digits, in float32.
     torch.testing.assert_close(preprocess(raw, data.preprocessing), series, rtol=0, atol=0 if exact else 1e-6)
     assert torch.equal(labels, same)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_the_steps_of_irregular_series_are_of_each_channel(missing: float) -> None:
+    data = IrregularUCR("BasicMotions", missing=missing)
+    (raw, mask, *rest), (values, same, *others) = data.raw("test"), data.load("test")
+    assert not raw[~mask].any()
+    assert torch.equal(torch.where(mask, preprocess(raw, data.preprocessing), 0.0), values)
+    assert all(map(torch.equal, (mask, *rest), (same, *others)))
+    whole = UCR("BasicMotions").load("test")[0].movedim(1, 2)  # in the archive's own unit
+    assert torch.equal(raw, torch.where(mask, whole, 0.0))
 
 
 @pytest.mark.parametrize("cls", [MNIST, FashionMNIST])
@@ -112,6 +156,66 @@ def test_a_model_without_a_card_takes_what_forward_takes() -> None:
     model, x = Linear(2), torch.randn(3, 2)
     assert model.card is None
     assert torch.equal(model.predict(x), model(x))
+
+
+def test_several_inputs_go_in_order_or_by_name_each_with_its_own_steps() -> None:
+    expected = torch.tensor([[1.0 * 0, 2 * 1], [0, 4 * 0]])
+    assert torch.equal(of_three_inputs().predict(POINTS, WEIGHTS, CHOSEN), expected)
+    assert torch.equal(of_three_inputs().predict(POINTS, chosen=CHOSEN, weights=WEIGHTS.tolist()), expected)
+    without_a_card = [torch.from_numpy(x) for x in (POINTS, WEIGHTS, CHOSEN)]
+    assert torch.equal(Chosen().predict(*without_a_card), Chosen()(*without_a_card))
+
+
+@pytest.mark.parametrize(
+    ("raw", "named", "message"),
+    [
+        ((POINTS, WEIGHTS), {}, "Chosen takes points, weights and chosen: chosen is missing"),
+        ((), {}, "Chosen takes points, weights and chosen: points is missing"),
+        ((POINTS, WEIGHTS, CHOSEN, CHOSEN), {}, "Chosen takes points, weights and chosen, got 4 inputs"),
+        ((POINTS, WEIGHTS), {"mask": CHOSEN}, "Chosen takes points, weights and chosen, got mask"),
+        ((POINTS, WEIGHTS, CHOSEN), {"points": POINTS}, "Chosen takes points, weights and chosen, got points twice"),
+        ((POINTS, WEIGHTS[:, :, None], CHOSEN), {}, r"expected weights of shape \(N, 2\), got \(2, 2, 1\)"),
+        (
+            (POINTS, np.ones((2, 3)), CHOSEN),
+            {},
+            r"expected weights of shape \(N, 2\), got \(2, 3\): give samples of that",
+        ),
+        ((POINTS, WEIGHTS[:1], CHOSEN), {}, "expected as many weights as points, N = 2, got 1"),
+        ((POINTS, WEIGHTS, CHOSEN * 1.0), {}, "expected chosen of booleans, got torch.float64"),
+        ((POINTS, CHOSEN, CHOSEN), {}, "expected weights of real numbers, got torch.bool"),
+        ((POINTS, WEIGHTS * np.nan, CHOSEN), {}, "expected finite weights, got 4 values"),
+        ((POINTS, None, CHOSEN), {}, "expected weights as one tensor or array of numbers, got NoneType"),
+    ],
+)
+def test_the_input_that_is_wrong_is_named(raw: Any, named: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        of_three_inputs().predict(*raw, **named)
+
+
+def test_a_model_of_one_input_says_so() -> None:
+    with pytest.raises(ValueError, match=r"^Linear takes x, got 2 inputs$"):
+        carded(Linear(2)).predict(np.zeros((1, 2)), np.zeros((1, 2)))
+    with pytest.raises(ValueError, match=r"^Linear takes x: x is missing$"):
+        carded(Linear(2)).predict()
+
+
+@pytest.mark.parametrize("by", [-0.5, [0.25, -3.0]])
+def test_a_density_of_raw_points_has_mass_one_in_their_own_unit(by: Any) -> None:
+    model = carded(Normal(), ["subtract", [1.0, -2.0]], ["divide", by], ["divide", 2.0])
+    width = 2 * torch.tensor(by).abs().expand(2)  # the deviations of the raw points
+    place = torch.linspace(-8, 8, 161)
+    grid = torch.cartesian_prod(1 + width[0] * place, -2 + width[1] * place)
+    mass = model.predict(grid).double().exp().sum() * width.prod() * (place[1] - place[0]) ** 2
+    # of a Gaussian the trapezoidal rule with a tenth of a deviation is exact, and what is left is float32's rounding
+    assert float(mass) == pytest.approx(1, abs=1e-5)
+    raw = grid[::500]
+    scaled = (raw - torch.tensor([1.0, -2.0])) / width * torch.tensor(by).sign()
+    torch.testing.assert_close(model.predict(raw), model(scaled) - width.log().sum(), rtol=1e-5, atol=1e-5)
+
+
+def test_there_is_no_density_of_what_standardising_made_equal() -> None:
+    with pytest.raises(ValueError, match="standardise maps many series to one"):
+        carded(Normal(), ["standardise", 1]).predict(torch.randn(3, 2))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from benchmarks import cards, documents, publish
 from datamodules import DataMissing
 from tests.test_weights import hub_entries
 from zoo import _weights
-from zoo._preprocessing import preprocess
+from zoo._preprocessing import log_volume, preprocess
+from zoo._weights import inputs_of
 
 SHIPPED = zoo.list_weights()
 #: What every card says.
@@ -64,13 +65,15 @@ def test_shipped_weights_score_what_their_card_says_from_raw_input(name: str) ->
     found = publish.recomputed(model, data, card["config"])
     told = {metric: card["metrics"][metric]["value"] for metric in card["recomputed"]}
     assert found == pytest.approx(told, rel=publish.TOLERANCE)
-    batch = next(iter(data.test_dataloader()))
-    raw = data.raw("test")[0][: len(batch[0])]
-    assert (list(raw.shape[1:]), str(raw.dtype)) == (card["input"]["raw_shape"], f"torch.{card['input']['raw_dtype']}")
-    exact = not any(step == "standardise" for step, _ in card["input"]["preprocessing"])
-    # Standardised series lie in their files to the rounding of float32.
-    made = preprocess(raw, card["input"]["preprocessing"])
-    torch.testing.assert_close(made, batch[0], rtol=0, atol=0 if exact else 1e-6)
-    assert torch.equal(model.predict(raw.numpy()), model.predict(raw))
+    batch = model.inputs(next(iter(data.test_dataloader())))
+    raw = [x[: len(batch[0])] for x in cards.raw_of(model, data)]
+    made = [preprocess(x, told["preprocessing"]) for x, told in zip(raw, inputs_of(card), strict=True)]
+    for x, one, ready, told in zip(raw, batch, made, inputs_of(card), strict=True):
+        assert (list(x.shape[1:]), str(x.dtype)) == (told["raw_shape"], f"torch.{told['raw_dtype']}")
+        exact = not any(step == "standardise" for step, _ in told["preprocessing"])
+        # Standardised series lie in their files to the rounding of float32.
+        torch.testing.assert_close(ready, one, rtol=0, atol=0 if exact else 1e-6)
+    assert torch.equal(model.predict(*(x.numpy() for x in raw)), model.predict(*raw))
     with torch.no_grad():
-        assert torch.equal(model.predict(raw), model.cpu().eval()(made))
+        expected = model.cpu().eval()(*made) + (log_volume(card["input"]) if model.is_density else 0)
+    assert torch.equal(model.predict(*raw), expected)

@@ -19,6 +19,7 @@ import zoo
 from tests.benchmarks.shapes import Linear, Saliency
 from zoo import _weights
 from zoo._module import ZooModule
+from zoo.differential import NeuralCDE
 
 ROOT = Path(__file__).parents[1]
 SHAPES = "tests.benchmarks.shapes"
@@ -41,6 +42,18 @@ def described(model: ZooModule, **changes: Any) -> dict[str, Any]:
         "recomputed": ["test/loss"],
         **changes,
     }
+
+
+def driven(folder: Path) -> Path:
+    """The card of a model of three inputs."""
+    model = NeuralCDE(2, 3, width=4)
+    shapes = {"values": ([9, 2], "float32"), "mask": ([9, 2], "bool"), "times": ([9], "float32")}
+    inputs = [
+        {"name": n, "raw_shape": shape, "raw_dtype": dtype, "shape": shape, "dtype": dtype, "preprocessing": []}
+        for n, (shape, dtype) in shapes.items()
+    ]
+    card = described(model, name="neuralcde.own", class_path="zoo.differential.NeuralCDE", input=inputs)
+    return _weights.write(folder, _weights.encode(model.state_dict()), card)
 
 
 @pytest.fixture
@@ -120,6 +133,35 @@ def test_a_nested_model_is_rebuilt_without_its_checkpoint(tmp_path: Path, model:
     loaded = zoo.load(str(_weights.write(tmp_path, _weights.encode(outer.state_dict()), card)))
     x = torch.randn(3, 2)
     assert torch.equal(loaded.predict(2 * x), outer(x))
+
+
+def test_a_model_of_several_inputs_is_loaded_and_predicts(tmp_path: Path) -> None:
+    loaded, times = zoo.load(driven(tmp_path)), torch.arange(9.0)
+    values = torch.randn(5, 9, 2)
+    with torch.no_grad():
+        expected = loaded(values, torch.ones(5, 9, 2, dtype=torch.bool), times.expand(5, 9))
+    assert torch.equal(loaded.predict(values, times=times), expected)
+    assert [given["name"] for given in zoo.info(str(driven(tmp_path)))["input"]] == ["values", "mask", "times"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda inputs: [], r"a broken card \(input is \[\]\)"),
+        (lambda inputs: inputs[:2], ".*forward takes values, mask and times, and the card describes values and mask"),
+        (lambda inputs: inputs[::-1], ".*the card describes times, mask and values"),
+        (lambda inputs: [*inputs[:2], {"name": "times"}], r"a broken card \(no key 'input\[2\].raw_shape'\)"),
+        (lambda inputs: [*inputs[:2], {"raw_shape": [9]}], r"a broken card \(no key 'input\[2\].name'\)"),
+        (lambda inputs: [*inputs[:2], 3], r"a broken card \(expected a mapping, got int\)"),
+        (lambda inputs: inputs[0], ".*forward takes values, mask and times, and the card describes one input"),
+        (lambda inputs: [inputs[0] | {"preprocessing": [["divide", [1, 2, 3]]]}, *inputs[1:]], ".*makes no sense"),
+    ],
+)
+def test_a_card_of_other_inputs_than_the_models_is_refused(tmp_path: Path, change: Any, problem: str) -> None:
+    path = driven(tmp_path)
+    changed(path, input=change(json.loads(path.read_text())["input"]))
+    with pytest.raises(zoo.WeightsError, match=f"neuralcde.own.json: {problem}"):
+        zoo.load(path)
 
 
 @pytest.mark.parametrize("call", [zoo.load, zoo.info])
@@ -244,6 +286,10 @@ def test_nothing_outside_the_zoo_is_imported_on_a_cards_word(made: Path, monkeyp
         ("preprocessing", [["exec", 1]], r"a step of preprocessing is \[divide"),
         ("preprocessing", [["divide", "2"]], r"got \['divide', '2'\]"),
         ("preprocessing", [["divide", 0]], r"makes no sense: \['divide', 0\]"),
+        ("preprocessing", [["divide", [1, 0.0]]], r"makes no sense: \['divide', \[1, 0.0\]\]"),
+        ("preprocessing", [["subtract", [1, 2, 3]]], r"makes no sense: \['subtract', \[1, 2, 3\]\]"),
+        ("preprocessing", [["subtract", [1, "2"]]], r"got \['subtract', \[1, '2'\]\]"),
+        ("preprocessing", [["standardise", [0, 1]]], r"makes no sense: \['standardise', \[0, 1\]\]"),
         ("preprocessing", [["standardise", 0.5]], r"makes no sense: \['standardise', 0.5\]"),
         ("raw_shape", [1, True], "raw_shape must be a list of whole numbers"),
         ("dtype", "load", "dtype must be a dtype of torch, got 'load'"),
@@ -297,3 +343,13 @@ def test_the_hub_has_an_entry_for_all_weights(made: Path, monkeypatch: pytest.Mo
     )
     loaded = torch.hub.load(str(ROOT), "linear_line", source="local")
     assert torch.equal(loaded.predict(torch.ones(1, 2)), zoo.load("linear.line").predict(torch.ones(1, 2)))
+
+
+def test_the_hub_names_each_of_several_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driven(tmp_path)
+    monkeypatch.setattr(_weights, "FOLDER", tmp_path)
+    told = runpy.run_path(str(ROOT / "hubconf.py"))["neuralcde_own"].__doc__
+    assert told.endswith(
+        "\n`predict` takes values float32 of shape (N, 9, 2), mask bool of shape (N, 9, 2), "
+        "times float32 of shape (N, 9)."
+    )

@@ -33,6 +33,8 @@ class ZooModule(pl.LightningModule):
     initial: ClassVar[tuple[str, ...]] = ()
     #: False where `forward` needs gradients at test time.
     inference_mode: ClassVar[bool] = True
+    #: `forward` gives the log-density of its first input: `predict` then gives that of the raw input, in the raw units.
+    is_density: ClassVar[bool] = False
     #: Hyper-parameters of a small instance for the contract tests, merged over a benchmark's.
     tiny: ClassVar[dict[str, Any]] = {}
     #: Contracts that do not apply ("gradients", "export", "pickle", "meta", "masks", "second derivatives"), each with a
@@ -60,13 +62,18 @@ class ZooModule(pl.LightningModule):
         """The arguments of `forward` that a batch holds: its first tensor, unless overridden."""
         return (batch[0],)
 
-    def predict(self, raw: Any) -> Any:
-        """`forward` of a raw batch (tensor or array), in eval mode and, unless it needs them, without gradients.
+    def predict(self, *raw: Any, **named: Any) -> Any:
+        """`forward` of a raw batch (tensors or arrays), in eval mode and, unless it needs them, without gradients.
 
-        The card's preprocessing comes first; a model without a card takes what `forward` takes. Raises ValueError
+        The inputs are the arguments of `forward`, in their order or by their names. The card's preprocessing comes
+        first; a model without a card takes what `forward` takes. Raises ValueError for another number of inputs, and
         for input of another shape or kind.
         """
-        return predict(self, raw)
+        return predict(self, *raw, **named)
+
+    def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The inputs by their names, before preprocessing, with those that `predict` may be called without."""
+        return given
 
     def stages(self) -> Sequence[Stage]:
         """The stages to fit in order; none means that the module itself is fitted."""

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "weights"
 TENSORS, CARD = ".safetensors", ".json"
 #: What `load` and `predict` need of a card, and of its input.
-NEEDED = {"name": str, "class_path": str, "init_args": dict, "input": dict, "classes": list | None, "sha256": str}
+NEEDED = {
+    "name": str,
+    "class_path": str,
+    "init_args": dict,
+    "input": dict | list,
+    "classes": list | None,
+    "sha256": str,
+}
 NEEDED_INPUT = {"raw_shape": list, "raw_dtype": str, "dtype": str, "preprocessing": list}
 
 
@@ -69,9 +76,23 @@ def card(name: str | os.PathLike[str]) -> dict[str, Any]:
         raise WeightsError(f"{path}: no card to be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: a broken card ({error})") from error
-    for problem in _lacking(found, NEEDED) or _lacking(found["input"], NEEDED_INPUT, "input."):
+    for problem in _lacking(found, NEEDED) or _lacking_of_inputs(found["input"]):
         raise WeightsError(f"{path}: a broken card ({problem})")
     return found
+
+
+def inputs_of(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a card says of each input of its model: one is described by itself, several in a list, each with a name."""
+    described = card["input"]
+    return described if isinstance(described, list) else [described]
+
+
+def _lacking_of_inputs(described: Any) -> list[str]:
+    if isinstance(described, dict):
+        return _lacking(described, NEEDED_INPUT, "input.")
+    needed = {"name": str, **NEEDED_INPUT}
+    lacking = [problem for i, each in enumerate(described) for problem in _lacking(each, needed, f"input[{i}].")]
+    return lacking if described else ["input is []"]
 
 
 def _lacking(node: Any, needed: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -130,7 +151,7 @@ def _tensors(file: Path, expected: str) -> dict[str, Tensor]:
 def _built(path: Path, found: Mapping[str, Any]) -> ZooModule:
     """The card's model with fresh weights, after every class that the card names was found to be a ZooModule."""
     from zoo._module import ZooModule
-    from zoo._preprocessing import check
+    from zoo._preprocessing import check, check_names
 
     arguments = plain(found["init_args"])
     for class_path in (found["class_path"], *_class_paths(arguments)):
@@ -145,8 +166,10 @@ def _built(path: Path, found: Mapping[str, Any]) -> ZooModule:
         if not (isinstance(cls, type) and issubclass(cls, ZooModule)):
             raise WeightsError(f"{path}: {class_path} is no ZooModule: nothing else is built from a card")
     try:
-        check(found["input"])
+        for described in inputs_of(found):
+            check(described)
         model: ZooModule = class_at(found["class_path"])(**arguments)
+        check_names(model, found)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise WeightsError(f"{path}: {found['class_path']} cannot be built from this card: {error}") from error
     return model

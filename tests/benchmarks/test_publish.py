@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 import shutil
 from pathlib import Path
@@ -18,9 +19,23 @@ from benchmarks import publish, store
 from benchmarks.run import main as run
 from benchmarks.store import Result
 from benchmarks.verdicts import t_interval
+from datamodules import Moons, Spirals
 from tests.benchmarks.shapes import Line
 from tests.benchmarks.test_execution import every_shape
 
+#: Models with data of their own: a series of three inputs, and a density.
+OWN = {
+    "series": {
+        "class_path": "zoo.differential.NeuralCDE",
+        "init_args": {"width": 4},
+        "data": {"class_path": "datamodules.Spirals", "init_args": {"length": 8, "missing": 0.3, "train_size": 8}},
+    },
+    "density": {
+        "class_path": "zoo.differential.ContinuousNormalisingFlow",
+        "init_args": {"hidden_features": 4, "steps": 1},
+        "data": {"class_path": "datamodules.Moons", "init_args": {"steps_per_epoch": 2, "test_size": 20}},
+    },
+}
 NAMES = {"supervised": "linear", "staged": "staged", "ridge": "ridge", "saliency": "saliency", "pendulum": "pendulum"}
 
 
@@ -29,6 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of every shape of training with two seeds, and of two more settings of one of them."""
     folder = tmp_path_factory.mktemp("published")
     document = every_shape() | {"seeds": 2}
+    document["models"] |= copy.deepcopy(OWN)
     other = copy.deepcopy(document["models"]["supervised"])
     document["models"]["swept"] = other | {"sweep": {"model.init_args.lr": [0.01, 0.05]}}
     (folder / "own.yaml").write_text(yaml.safe_dump(document))
@@ -77,6 +93,38 @@ def test_every_shape_of_training_can_be_published(
     expected = trained(x)
     shutil.rmtree(results)  # the weights stand alone
     assert torch.equal(zoo.load(str(to / f"{name}.json")).predict(x), expected)
+
+
+def test_weights_of_a_series_take_values_with_gaps_and_times(results: Path) -> None:
+    result = finished(results, "series")
+    loaded = zoo.load(publish.publish(result.id, "neuralcde.line", results, results.parent))
+    assert loaded.card is not None
+    expected = {"values": ([8, 2], "float32"), "mask": ([8, 2], "bool"), "times": ([8], "float32")}
+    for (name, (shape, dtype)), told in zip(expected.items(), loaded.card["input"], strict=True):
+        assert told == {
+            "name": name,
+            "raw_shape": shape,
+            "raw_dtype": dtype,
+            "shape": shape,
+            "dtype": dtype,
+            "preprocessing": [],
+        }
+    assert loaded.card["classes"] == ["anticlockwise", "clockwise"]
+    values, mask, times, labels = Spirals(length=8, missing=0.3).load("test")
+    logits = loaded.predict(torch.where(mask, values, torch.nan), times=times)
+    told = loaded.card["metrics"]["test/accuracy"]["value"]
+    assert float((logits.argmax(1) == labels).float().mean()) == pytest.approx(told, abs=1e-6)
+
+
+def test_weights_of_a_density_give_that_of_raw_points(results: Path) -> None:
+    result = finished(results, "density")
+    loaded = zoo.load(publish.publish(result.id, "continuousnormalisingflow.line", results, results.parent))
+    assert loaded.card is not None
+    assert loaded.card["classes"] is None
+    data = Moons(test_size=20)
+    loss = -loaded.predict(data.raw("test")[0]).mean()
+    # half a unit of the raw plane is one of the batches'
+    assert float(loss) == pytest.approx(loaded.card["metrics"]["test/loss"]["value"] - 2 * math.log(2), abs=1e-5)
 
 
 def test_a_card_tells_the_metrics_over_all_seeds_of_the_same_settings(results: Path) -> None:

@@ -64,8 +64,9 @@ class ContinuousNormalisingFlow(ZooModule):
     (Hutchinson): an unbiased estimate of log p, and of its gradient. Outside training it is exact.
 
     `forward` and `log_prob` map x, (N, d), to log p(x), (N,), in nats; `sample` draws from the density, `paths` follows
-    points of the base. The loss is the negative mean of log p. Trained by Adam. Raises ValueError for a size below 1,
-    another activation or trace, and points of another dimension than the density's.
+    points of the base; `predict` gives log p of raw points, per raw units of volume. The loss is the negative mean of
+    log p. Trained by Adam. Raises ValueError for a size below 1, another activation or trace, and points of another
+    dimension than the density's.
 
     Source: R. T. Q. Chen, Y. Rubanova, J. Bettencourt and D. Duvenaud, "Neural ordinary differential equations",
     NeurIPS 2018, arXiv:1806.07366; the estimated trace: W. Grathwohl et al., "FFJORD", ICLR 2019, arXiv:1810.01367.
@@ -73,6 +74,7 @@ class ContinuousNormalisingFlow(ZooModule):
     of (x, t) in place of layers that are gated by time.
     """
 
+    is_density = True
     tiny: ClassVar[dict[str, Any]] = {"hidden_features": 8, "layers": 1, "steps": 2}
 
     def __init__(

@@ -32,6 +32,7 @@ class LinearFlow(ZooModule):
     Laplacian smoothing splines", 1989.
     """
 
+    is_density = True
     exceptions: ClassVar[dict[str, str]] = {"gradients": "there is nothing to fit"}
     tiny: ClassVar[dict[str, Any]] = {"steps": 2}
     matrix: Tensor

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo._checks import at_least, one_of, positive
 from zoo._interpolation import INTERPOLATIONS, Path, interpolate
+from zoo._irregular import completed
 from zoo._module import ZooModule
 from zoo._scores import scores
 from zoo._solvers import Solution, check, integrate
@@ -46,9 +47,10 @@ class NeuralCDE(ZooModule):
     that of the steps.
 
     `forward` maps values (N, T, C), mask (N, T, C) and times (N, T) to logits (N, num_classes); `states` gives z at the
-    knots; `predict`, which takes one raw tensor, is not for it. A batch is (values, mask, times, labels). Trained by
-    Adam on the cross-entropy; `evaluations` of the field are logged beside loss and accuracy. Raises ValueError for a
-    size below 1, a step or lr that is not positive, another interpolation, and a method that `integrate` refuses.
+    knots. `predict(values, times=times)` takes NaN for what was not observed, and times (T,) that all series share. A
+    batch is (values, mask, times, labels). Trained by Adam on the cross-entropy; `evaluations` of the field are logged
+    beside loss and accuracy. Raises ValueError for a size below 1, a step or lr that is not positive, another
+    interpolation, a method that `integrate` refuses, and in `predict` for series that `zoo._irregular` refuses.
 
     Source: P. Kidger, J. Morrill, J. Foster and T. Lyons, "Neural controlled differential equations for irregular time
     series", NeurIPS 2020, arXiv:2005.08926. Deliberate difference: a linear path and fixed steps by default, in place
@@ -105,6 +107,9 @@ class NeuralCDE(ZooModule):
 
     def inputs(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return batch[:3]
+
+    def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        return completed(given, self.start.weight.dtype)
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         solution = self._solved(*self.inputs(batch))
