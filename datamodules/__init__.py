@@ -31,6 +31,7 @@ _MODULES = {
     "Moons": "densities",
     "OddTarget": "points",
     "OscillatingFlow": "regression",
+    "OrnsteinUhlenbeck": "ornstein_uhlenbeck",
     "Permutation": "permutations",
     "Reflection": "topology",
     "Rings": "topology",

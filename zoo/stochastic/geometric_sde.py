@@ -1,0 +1,31 @@
+"""GeometricSDE: a neural stochastic differential equation that neither reaches nor crosses zero."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.stochastic._controlled import ControlledSDE
+
+
+class GeometricSDE(ControlledSDE):
+    """A geometric equation, driven by a series: zero is absorbing, and a positive state stays positive.
+
+        dz / z = gamma(t, C [z, X(t)]) dt + sigma(t) dW,   z(0) = log(1 + exp(A X(0) + a)) > 0
+
+    In the variant `benchmark` the drift is tanh(gamma tanh(z)) and z(0) has either sign. Other arguments, shapes and
+    errors are those of `zoo.stochastic._controlled.ControlledSDE`.
+
+    Source: Y. Oh, D. Lim and S. Kim, "Stable neural stochastic differential equations in analyzing irregular time
+    series data", ICLR 2024, arXiv:2402.14989, and the authors' code.
+    """
+
+    def initial(self, x: Tensor) -> Tensor:
+        z = super().initial(x)
+        return z if self.clips else F.softplus(z)
+
+    def drift(self, t: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        return self.gamma(t, z, x) * (z.tanh() if self.clips else z)
+
+    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.sigma(t) * z

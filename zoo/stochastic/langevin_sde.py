@@ -1,0 +1,26 @@
+"""LangevinSDE: a neural stochastic differential equation whose noise depends on time alone."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from zoo.stochastic._controlled import ControlledSDE
+
+
+class LangevinSDE(ControlledSDE):
+    """A Langevin-type equation, driven by a series: its drift does not depend on time, its noise on nothing else.
+
+        dz = gamma(C [z, X(t)]) dt + sigma(t) dW
+
+    Arguments, shapes, variants and errors are those of `zoo.stochastic._controlled.ControlledSDE`.
+
+    Source: Y. Oh, D. Lim and S. Kim, "Stable neural stochastic differential equations in analyzing irregular time
+    series data", ICLR 2024, arXiv:2402.14989, and the authors' code.
+    """
+
+    reads_time: ClassVar[bool] = False
+
+    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.sigma(t)

@@ -1,0 +1,29 @@
+"""NeuralSDE: the naive neural stochastic differential equation, which sees a series only where it starts."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from zoo.stochastic._controlled import ControlledSDE
+
+
+class NeuralSDE(ControlledSDE):
+    """An equation of two networks that read time and state, and of the series only its start: z(0) = A X(0) + a.
+
+        dz = gamma(t, z) dt + sigma(t, z) dW
+
+    Arguments, shapes, variants and errors are those of `zoo.stochastic._controlled.ControlledSDE`.
+
+    Source: the baseline of Y. Oh, D. Lim and S. Kim, "Stable neural stochastic differential equations in analyzing
+    irregular time series data", ICLR 2024, arXiv:2402.14989, and the authors' code.
+    """
+
+    reads_series: ClassVar[bool] = False
+
+    def noise_reads(self, hidden_channels: int) -> int:
+        return hidden_channels
+
+    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
+        return self.sigma(t, z)
