@@ -69,6 +69,8 @@ class ControlledSDE(ZooModule):
         super().__init__()
         at_least(1, in_channels=in_channels, hidden_channels=hidden_channels, width=width, layers=layers)
         at_least(1, substeps=substeps)
+        if num_classes is not None:
+            at_least(2, num_classes=num_classes)
         positive(horizon=horizon, lr=lr)
         one_of(VARIANTS, variant=variant)
         one_of(INTERPOLATIONS, interpolation=interpolation)

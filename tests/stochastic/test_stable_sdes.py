@@ -1,0 +1,171 @@
+"""Neural SDEs that a series drives: a plain loop, causality, invariances, and the process they are tried on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules import OrnsteinUhlenbeck, Spirals
+from zoo._interpolation import interpolate
+from zoo.stochastic import GeometricSDE, LangevinSDE, LinearNoiseSDE, NeuralSDE
+from zoo.stochastic._controlled import VARIANTS, ControlledSDE
+
+MODELS = [LangevinSDE, LinearNoiseSDE, GeometricSDE, NeuralSDE]
+every_model = pytest.mark.parametrize("cls", MODELS)
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def model(cls: type[ControlledSDE], **arguments: Any) -> ControlledSDE:
+    torch.manual_seed(0)
+    return cls(**({"in_channels": 2, "hidden_channels": 5, "width": 7} | arguments)).double()
+
+
+def series(size: int = 4, length: int = 9) -> tuple[Tensor, Tensor, Tensor]:
+    """Irregular spirals with gaps, at times between 0 and 1."""
+    values, mask, times, _ = Spirals(length, irregular=True, missing=0.3, test_size=size).load("test")
+    return values.double(), mask, times.double() / (4 * math.pi)
+
+
+@every_model
+@every_variant
+def test_states_are_those_of_a_plain_loop_in_time(cls: type[ControlledSDE], variant: str) -> None:
+    module, (values, mask, times) = model(cls, variant=variant), series()
+    torch.manual_seed(1)
+    states = module.states(values, mask, times)
+    torch.manual_seed(1)
+    path = interpolate(values, mask, times, "hermite")
+    z = expected = module.initial(path.value(0))
+    for k in range(len(states) - 1):
+        x, dt = path.value(k), (times[:, k + 1] - times[:, k])[:, None]
+        f, g = module.drift(x[:, :1], z, x), module.diffusion(x[:, :1], z)
+        if variant == "benchmark":
+            f, g = torch.tanh(f), torch.tanh(torch.sigmoid(module.theta) * g)
+        expected = z + f * dt + g * dt.sqrt() * torch.randn(z.shape, dtype=z.dtype)
+        torch.testing.assert_close(states[k + 1], expected, rtol=1e-12, atol=1e-12)
+        z = expected
+
+
+@every_model
+def test_a_state_depends_on_the_series_up_to_the_knot_after_it(cls: type[ControlledSDE]) -> None:
+    module, (values, mask, times) = model(cls), series()
+    mask = torch.ones_like(mask)
+    changed = values.clone()
+    changed[:, 6:] += 1.0
+    torch.manual_seed(2)
+    before = module.states(values, mask, times)
+    torch.manual_seed(2)
+    after = module.states(changed, mask, times)
+    assert torch.equal(before[:6], after[:6])
+    assert torch.equal(before, after) == (cls is NeuralSDE)  # the naive one sees nothing but the start
+
+
+@every_model
+def test_what_was_not_observed_has_no_influence(cls: type[ControlledSDE]) -> None:
+    module, (values, mask, times) = model(cls, num_classes=3), series()
+    torch.manual_seed(2)
+    expected = module(values, mask, times)
+    torch.manual_seed(2)
+    assert torch.equal(module(torch.where(mask, values, 1e3), mask, times), expected)
+
+
+@every_model
+def test_an_end_that_was_not_observed_leaves_the_state_alone(cls: type[ControlledSDE]) -> None:
+    module, (values, mask, times) = model(cls), series()
+    mask[:, 5:] = False
+    states = module.states(values, mask, times)
+    assert torch.equal(states[4:], states[4].expand(5, -1, -1))
+
+
+@every_variant
+def test_zero_is_absorbing_for_geometric_noise(variant: str) -> None:
+    module, t = model(GeometricSDE, variant=variant), torch.rand(3, 1, dtype=torch.float64)
+    zero, x = torch.zeros(3, 5, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    assert not module.drift(t, zero, x).any()
+    assert not module.diffusion(t, zero).any()
+
+
+def test_a_geometric_state_starts_positive_and_small_steps_keep_it_so() -> None:
+    module, (values, mask, times) = model(GeometricSDE, substeps=20), series(64)
+    # g dW is beyond z for |sigma| sqrt(dt) |xi| > 1 alone: at these 160 steps that takes 14 deviations or more
+    assert bool((module.states(values, mask, times) > 0).all())
+
+
+@pytest.mark.parametrize("substeps", [1, 4])
+def test_the_variance_of_pure_noise_is_the_integral_of_its_square(substeps: int) -> None:
+    module = model(LangevinSDE, substeps=substeps, in_channels=1)
+    for name, parameter in module.named_parameters():
+        if not name.startswith("noise.2"):
+            torch.nn.init.zeros_(parameter)
+    sigma = module.noise[2].bias  # all that is left of the noise's network
+    size = 20_000
+    times = torch.tensor([0.0, 0.1, 0.7, 1.0], dtype=torch.float64).expand(size, -1)
+    values = torch.zeros(size, 4, 1, dtype=torch.float64)
+    with torch.no_grad():
+        states = module.states(values, torch.ones_like(values, dtype=torch.bool), times)
+    expected = sigma.detach().square() * times[0][:, None]
+    # five deviations of the variance of 20,000 normal numbers
+    assert bool(((states.var(1) - expected).abs() <= 5 * expected * math.sqrt(2 / size)).all())
+
+
+@every_variant
+@every_model
+def test_bounds_of_the_benchmarks_variant(cls: type[ControlledSDE], variant: str) -> None:
+    module, (values, mask, times) = model(cls, variant=variant), series()
+    for parameter in module.parameters():
+        parameter.data *= 30
+    torch.manual_seed(3)
+    states = module.states(values, mask, times)
+    torch.manual_seed(3)
+    steps = (states[1:] - states[:-1]).abs()
+    pace = times.diff(dim=1).T[..., None]
+    xi = torch.stack([torch.randn(4, 5, dtype=torch.float64) for _ in range(8)])
+    within = steps <= pace + pace.sqrt() * xi.abs() + 1e-12  # |f| < 1 and |g| < 1
+    assert bool(within.all()) == (variant == "benchmark")
+
+
+def test_moments_of_the_process() -> None:
+    values, mask, times = OrnsteinUhlenbeck(test_size=20_000).load("test")
+    assert bool(mask.all())
+    assert float(times[0, -1]) == 1.0
+    k = torch.arange(20)
+    mean, variance = 0.9**k, 0.005 * (1 - 0.81**k) / 0.19
+    assert bool(((values.mean(0)[:, 0] - mean).abs() <= 5 * (variance / 20_000).sqrt() + 1e-6).all())
+    assert bool(((values.var(0)[:, 0] - variance).abs() <= 5 * variance * math.sqrt(2 / 20_000) + 1e-9).all())
+    # the least error of what sees the start alone
+    assert float(variance.mean()) == pytest.approx(0.0195, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variant": "paper"}, "variant must be one of 'theory', 'benchmark', got 'paper'"),
+        ({"interpolation": "spline"}, "interpolation must be one of"),
+        ({"substeps": 0}, "substeps must be at least 1"),
+        ({"horizon": 0.0}, "horizon must be positive"),
+        ({"hidden_channels": 0}, "hidden_channels must be at least 1"),
+        ({"lr": -1.0}, "lr must be positive"),
+        ({"num_classes": 1}, "num_classes must be at least 2"),
+    ],
+)
+def test_bad_models(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model(LangevinSDE, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"length": 1}, "length must be at least 2"),
+        ({"horizon": 0.0}, "horizon must be positive"),
+        ({"sigma": -0.1}, "sigma must not be negative"),
+        ({"theta": math.nan}, "theta must not be negative, got nan"),
+        ({"val_size": 0}, "val_size must be at least 1"),
+    ],
+)
+def test_bad_processes(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OrnsteinUhlenbeck(**arguments)
