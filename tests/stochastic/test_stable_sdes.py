@@ -38,7 +38,7 @@ def test_states_are_those_of_a_plain_loop_in_time(cls: type[ControlledSDE], vari
     states = module.states(values, mask, times)
     torch.manual_seed(1)
     path = interpolate(values, mask, times, "hermite")
-    z = expected = module.initial(path.value(0))
+    z = expected = module.z0(path.value(0))
     for k in range(len(states) - 1):
         x, dt = path.value(k), (times[:, k + 1] - times[:, k])[:, None]
         f, g = module.drift(x[:, :1], z, x), module.diffusion(x[:, :1], z)
@@ -100,7 +100,7 @@ def test_the_variance_of_pure_noise_is_the_integral_of_its_square(substeps: int)
     for name, parameter in module.named_parameters():
         if not name.startswith("noise.2"):
             torch.nn.init.zeros_(parameter)
-    sigma = module.noise[2].bias  # all that is left of the noise's network
+    sigma = dict(module.named_parameters())["noise.2.bias"]  # all that is left of the noise's network
     size = 20_000
     times = torch.tensor([0.0, 0.1, 0.7, 1.0], dtype=torch.float64).expand(size, -1)
     values = torch.zeros(size, 4, 1, dtype=torch.float64)

@@ -101,7 +101,7 @@ class ControlledSDE(ZooModule):
         """g(t, z), (N, hidden_channels), before it is clipped."""
         raise NotImplementedError(f"{type(self).__name__} says nothing of its diffusion")
 
-    def initial(self, x: Tensor) -> Tensor:
+    def z0(self, x: Tensor) -> Tensor:
         """z(0) of X(0)."""
         out: Tensor = self.start(x)
         return out
@@ -124,7 +124,7 @@ class ControlledSDE(ZooModule):
         """z at every knot, (T, N, hidden_channels)."""
         path = interpolate(values, mask, times / self.horizon, self.interpolation)
         knots = range(path.pieces + 1)
-        return integrate_sde(_Driven(self, path), self.initial(path.value(0)), knots, "euler", 1 / self.substeps).states
+        return integrate_sde(_Driven(self, path), self.z0(path.value(0)), knots, "euler", 1 / self.substeps).states
 
     def forward(self, values: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         states = self.states(values, mask, times)

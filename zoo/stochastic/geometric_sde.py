@@ -20,8 +20,8 @@ class GeometricSDE(ControlledSDE):
     series data", ICLR 2024, arXiv:2402.14989, and the authors' code.
     """
 
-    def initial(self, x: Tensor) -> Tensor:
-        z = super().initial(x)
+    def z0(self, x: Tensor) -> Tensor:
+        z = super().z0(x)
         return z if self.clips else F.softplus(z)
 
     def drift(self, t: Tensor, z: Tensor, x: Tensor) -> Tensor:
