@@ -33,6 +33,7 @@ _MODULES = {
     "OscillatingFlow": "regression",
     "OrnsteinUhlenbeck": "ornstein_uhlenbeck",
     "Permutation": "permutations",
+    "PhysioNet2012": "physionet2012",
     "Reflection": "topology",
     "Rings": "topology",
     "SignPatternTasks": "tasks",
