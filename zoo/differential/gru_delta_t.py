@@ -45,6 +45,7 @@ class GRUDeltaT(ZooModule):
 
     vectorizes = True
     tiny: ClassVar[dict[str, Any]] = {"hidden_features": 4}
+    exceptions: ClassVar[dict[str, str]] = {"meta": "hundreds of small operations take longer there than with data"}
 
     def __init__(self, in_channels: int, num_classes: int, hidden_features: int = 32, lr: float = 1e-3) -> None:
         super().__init__()

@@ -59,6 +59,7 @@ class NeuralCDE(ZooModule):
 
     vectorizes = True
     tiny: ClassVar[dict[str, Any]] = {"hidden_channels": 4, "width": 8}
+    exceptions: ClassVar[dict[str, str]] = {"meta": "hundreds of small operations take longer there than with data"}
 
     def __init__(
         self,
