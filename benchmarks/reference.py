@@ -23,6 +23,7 @@ from benchmarks.build import class_at
 FOLDER = Path(__file__).parent / "reference"
 ROOT = Path(__file__).parent.parent
 KEPT = ("id", "benchmark", "model", "seed", "point", "status", "error", "params", "steps", "fit_seconds", "metrics")
+MOST_METRICS = 8  # beside each other in a README
 
 
 def read(family: str) -> dict[str, dict[str, Any]]:
@@ -113,12 +114,21 @@ def blocks() -> dict[str, str]:
 
 def _block(part: Mapping[str, Any]) -> str:
     runs, claims = part["runs"], part["claims"]
-    parts = [tables.results_table("", runs).markdown()] if runs else []
+    parts = [tables.results_table("", _of_interest(runs, claims)).markdown()] if runs else []
     parts += [tables.claims_table("", claims).markdown()] if claims else []
     if runs:
         machine = f"{part['machine']['cores']} cores, {', '.join(part['machine']['device'])}"
         parts += [f"Run on {part['date']}, {machine}, torch {part['versions']['torch']}."]
     return "\n\n".join(parts)
+
+
+def _of_interest(runs: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows; where a page lacks room for all test metrics beside each other, with the loss and the claims' alone."""
+    known = {name for row in runs for name in row["metrics"] if name.startswith("test/")}
+    lines = {(row["model"], str(row["point"])) for row in runs}
+    fits = len(known) <= MOST_METRICS or len(lines) <= tables.MOST_COLUMNS  # few lines: metrics below each other
+    kept = known if fits else {"test/loss", *(claim["metric"] for claim in claims)}
+    return [{**row, "metrics": {name: row["metrics"][name] for name in row["metrics"] if name in kept}} for row in runs]
 
 
 def filled(text: str, made: Mapping[str, str]) -> str:

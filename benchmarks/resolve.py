@@ -50,6 +50,7 @@ class Resolver:
 
     checker: Checker
     specs: dict[str, tuple[dict[str, Any], Spec] | None] = field(default_factory=dict)
+    misfits: dict[str, str] = field(default_factory=dict)
 
     def data(self, entry: str, node: Any, seed: int) -> tuple[dict[str, Any], Spec] | None:
         """The data entry with its arguments, and what the data module knows of itself.
@@ -132,10 +133,22 @@ class Resolver:
     def _fits(self, label: str, config: Mapping[str, Any], spec: Spec) -> bool:
         """Whether the model can be built, trained and given a batch of the data: tried on the meta device."""
         model = self._built(f"models.{label}", config["model"])
-        reason = model is not None and (_objection(model, config, spec) or _misfit(model, config, spec))
+        reason = model is not None and (_objection(model, config, spec) or self._tried(model, config, spec))
         if reason:
             self.checker.add(f"models.{label}", reason)
         return reason == "" and model is not None and self._watched(model, config)
+
+    def _tried(self, model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
+        """Why a model cannot take the data's batches: found out once for what leaves both as they are.
+
+        What has to be tried on the host takes as long as a step does, and is tried once for a class.
+        """
+        which = config["model"]["class_path"] if "meta" in model.exceptions else config["model"]
+        replaced = {"optimizer", "lr_scheduler"} & set(config)
+        key = json.dumps([which, config["data"]["class_path"], repr(spec.batch), sorted(replaced)], default=str)
+        if key not in self.misfits:
+            self.misfits[key] = _misfit(model, config, spec)
+        return self.misfits[key]
 
     def _watched(self, model: ZooModule, config: Mapping[str, Any]) -> bool:
         """Whether every callback can be built, and has nothing against the model and its data (`refusal`)."""

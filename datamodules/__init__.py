@@ -38,6 +38,7 @@ _MODULES = {
     "Rings": "topology",
     "SignPatternTasks": "tasks",
     "Spec": "_spec",
+    "SpiralArcs": "spiral_arcs",
     "Spirals": "spirals",
     "StreamDataModule": "_arrays",
     "Text": "text",

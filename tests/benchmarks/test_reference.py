@@ -83,6 +83,20 @@ def test_a_wide_table_is_cut_into_parts_that_lose_nothing() -> None:
     assert ([p.caption for p in parts if p.caption], [p.notes for p in parts if p.notes]) == (["caption"], [["note"]])
 
 
+@pytest.mark.parametrize(("labels", "metrics", "shown"), [(4, 8, 8), (4, 9, 2), (3, 9, 9)])
+def test_a_readme_shows_what_has_room_beside_each_other(labels: int, metrics: int, shown: int) -> None:
+    logged = {"test/loss": 0.5, **{f"test/x{n}": float(n) for n in range(metrics - 1)}}
+    run = {"status": "finished", "point": {}, "params": 1, "fit_seconds": 1.0, "metrics": logged | {"val/loss": 0.1}}
+    runs = [{**run, "model": f"m{n}"} for n in range(labels)]
+    claim = {"model": "m0", "at": {}, "metric": "test/x3", "stated": "≥ 1", "evidence": "derived", "mean": 3.0}
+    claim |= {"interval": [3.0, 3.0], "verdict": "reproduced", "reason": "", "kind": "bound", "benchmark": "b"}
+    part = {"runs": runs, "claims": [claim], "date": "today", "versions": {"torch": "2"}}
+    table = reference._block(part | {"machine": {"cores": 2, "device": ["cpu"]}}).partition("| claim")[0]
+    found = [name for name in ("loss", *(f"x{n}" for n in range(metrics - 1))) if f"| {name} " in table]
+    assert len(found) == shown
+    assert {"loss", "x3"} <= set(found)
+
+
 def test_blocks_are_replaced_and_nothing_else(tmp_path: Path) -> None:
     text = "before\n<!-- results a/b -->\nold\n<!-- end -->\nafter <!-- results c --><!-- end -->"
     made = reference.filled(text, {"a/b": "| new |"})

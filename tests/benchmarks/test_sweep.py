@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import plan
+from benchmarks import plan, resolve
 from benchmarks.problems import BadInput
 from benchmarks.schema import read_benchmark
 from tests.benchmarks.conftest import Invoke
@@ -30,6 +30,21 @@ def test_every_point_and_seed_has_its_run(document: dict[str, Any]) -> None:
         assert run.config["model"]["init_args"]["lr"] == run.point[LR]
         assert run.config["data"]["init_args"]["batch_size"] == run.point["data.init_args.batch_size"]
         assert run.config["data"]["init_args"]["seed"] == run.seed
+
+
+def test_a_model_is_tried_once_for_what_leaves_it_and_its_batches_as_they_are(
+    document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def misfit(*arguments: Any) -> str:
+        tried.append(arguments)
+        return ""
+
+    monkeypatch.setattr(resolve, "_misfit", misfit)
+    document |= {"claims": [], "sweep": {"data.init_args.size": [8, 16, 32]}}
+    assert len(planned(document).runs) == 2 * 3 * 3
+    assert len(tried) == 2  # of lr 0.01 and of lr 0.1
 
 
 def test_a_sweep_reaches_the_arguments_of_callbacks(document: dict[str, Any]) -> None:
