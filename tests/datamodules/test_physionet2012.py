@@ -1,0 +1,141 @@
+"""Intensive-care records from small archives that are written here in the challenge's form."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from datamodules import DataMissing, PhysioNet2012
+from datamodules import physionet2012 as module
+
+HEADER = "Time,Parameter,Value\n"
+CHANNEL = {name: number for number, name in enumerate(module.CHANNELS)}
+
+
+def record(number: int, lines: str, care: int = 3, age: int = 50) -> str:
+    known = f"00:00,RecordID,{number}\n00:00,Age,{age}\n00:00,Gender,1\n00:00,Height,-1\n00:00,ICUType,{care}\n"
+    return HEADER + known + lines
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Two sets of 20 records; in each set the fifth record died, and so on by fives."""
+    folder = tmp_path / "data" / "PhysioNet2012"
+    folder.mkdir(parents=True)
+    for part, first in (("a", 100), ("b", 200)):
+        numbers = range(first, first + 20)
+        with zipfile.ZipFile(folder / f"set-{part}.zip", "w") as file:
+            for n in numbers:
+                measured = "".join(f"{h:02d}:30,HR,{60 + n % 7 + h}\n" for h in range(n % 5 + 1))
+                file.writestr(f"set-{part}/{n}.txt", record(n, measured, care=n % 4 + 1, age=20 + n % 60))
+        died = "".join(f"{n},1,1,1,-1,{int(n % 5 == 0)}\n" for n in numbers)
+        outcomes = "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death\n" + died
+        (folder / f"Outcomes-{part}.txt").write_text(outcomes)
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("ZOO_CACHE_DIR", str(tmp_path / "cache"))
+    module.records.cache_clear()
+    yield folder
+    module.records.cache_clear()
+
+
+def rewritten(folder: Path, lines: str) -> tuple[Tensor, Tensor]:
+    """Values and times of the first record when it has these lines."""
+    with zipfile.ZipFile(folder / "set-a.zip") as file:
+        texts = {name: file.read(name).decode() for name in file.namelist()}
+    texts["set-a/100.txt"] = record(100, lines)
+    with zipfile.ZipFile(folder / "set-a.zip", "w") as file:
+        for name, text in texts.items():
+            file.writestr(name, text)
+    values, times = module.dense(module.parsed(folder))
+    return values[0], times[0]
+
+
+def test_a_record_is_what_its_file_says(archive: Path) -> None:
+    lines = "00:07,HR,73\n00:07,Temp,35.1\n01:37,HR,60\n01:37,HR,61\n02:00,Weight,-1\n47:59,pH,7.4\n48:00,Unknown,3\n"
+    values, times = rewritten(archive, lines)
+    assert times[:4].tolist() == pytest.approx([0, 7 / 60, 97 / 60, 47 + 59 / 60])
+    observed = {
+        (k, name): float(values[k, c]) for k in range(4) for name, c in CHANNEL.items() if values[k, c] == values[k, c]
+    }
+    known = {(0, "Age"): 50, (0, "Gender"): 1} | {(0, care): float(care == "medical") for care in module.CARE}
+    measured = {(1, "HR"): 73, (1, "Temp"): 35.1, (2, "HR"): 61, (3, "pH"): 7.4}  # the last of two, and no negative one
+    assert observed == pytest.approx(known | measured)
+    assert bool(values[4:].isnan().all())
+    assert times[4:].tolist() == pytest.approx([48 + 59 / 60 + k for k in range(len(times) - 4)])
+
+
+def test_a_record_without_measurements_has_what_was_known_on_admission(archive: Path) -> None:
+    values, times = rewritten(archive, "")
+    assert int((~values.isnan()).any(1).sum()) == 1
+    assert bool((times.diff() > 0).all())
+
+
+def test_splits_are_disjoint_stratified_and_of_all_records(archive: Path) -> None:
+    data = PhysioNet2012(val_share=0.25, test_share=0.25)
+    parts = data._indices()
+    assert sorted(torch.cat(list(parts.values())).tolist()) == list(range(40))
+    labels = module.records()["labels"]
+    assert {split: (len(part), int(labels[part].sum())) for split, part in parts.items()} == {
+        "train": (20, 4),
+        "val": (10, 2),
+        "test": (10, 2),
+    }
+    other = PhysioNet2012(val_share=0.25, test_share=0.25, seed=1)._indices()
+    assert not torch.equal(parts["test"], other["test"])
+
+
+def test_what_training_records_observed_is_standardised(archive: Path) -> None:
+    values, mask, _, labels = PhysioNet2012(val_share=0.25, test_share=0.25).load("train")
+    assert labels.shape == (20,)
+    for name in ("HR", "Age", *module.CARE):
+        x = values[..., CHANNEL[name]][mask[..., CHANNEL[name]]]
+        assert float(x.mean()) == pytest.approx(0, abs=1e-5)
+        assert float(x.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    assert not values[..., CHANNEL["Gender"]].any()  # always 1: less that, and not divided by 0
+    assert not mask[..., CHANNEL["Albumin"]].any()
+
+
+def test_values_beyond_two_quantiles_are_moved_to_them() -> None:
+    x = torch.cat([torch.linspace(7.0, 7.8, 1999), torch.tensor([735.0])])
+    low, high, mean, deviation = module.moments(x)
+    assert 7.0 < float(low) < float(high) < 7.8
+    assert float(mean) == pytest.approx(7.4, abs=1e-3)
+    assert float(deviation) == pytest.approx(0.8 / 12**0.5, rel=5e-3)
+    assert module.moments(torch.empty(0)).tolist() == [-torch.inf, torch.inf, 0, 1]
+
+
+def test_files_are_parsed_once_and_a_damaged_copy_is_made_anew(archive: Path, tmp_path: Path) -> None:
+    first = {name: tensor.clone() for name, tensor in module.records().items()}
+    kept = next((tmp_path / "cache").rglob("*.safetensors"))
+    (archive / "set-a.zip").rename(archive / "away.zip")
+    module.records.cache_clear()
+    assert all(torch.equal(tensor, first[name]) for name, tensor in module.records().items())
+    (archive / "away.zip").rename(archive / "set-a.zip")
+    kept.write_bytes(kept.read_bytes()[:-100])
+    module.records.cache_clear()
+    assert all(torch.equal(tensor, first[name]) for name, tensor in module.records().items())
+
+
+def test_missing_files_are_named_with_the_remedy(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "set-b.zip").unlink()
+    monkeypatch.setattr(module, "SOURCE", "http://127.0.0.1:9")
+    with pytest.raises(DataMissing, match=r"PhysioNet2012: no .*set-b\.zip.* put set-a\.zip, set-b\.zip"):
+        PhysioNet2012().prepare_data()
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"val_share": 0.0}, r"val_share must lie in \(0, 1\), got 0.0"),
+        ({"test_share": 1.0}, r"test_share must lie in \(0, 1\), got 1.0"),
+        ({"val_share": 0.5, "test_share": 0.5}, r"must leave some to train on, got 0.5 \+ 0.5"),
+    ],
+)
+def test_bad_shares(shares: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PhysioNet2012(**shares)
