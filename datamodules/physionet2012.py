@@ -183,12 +183,12 @@ def _observations(table: Any) -> Tensors:
     table = table.assign(channel=channel).dropna()
     value = torch.tensor(table.value.astype("float32").to_numpy())
     minute = table.time.str[:2].astype("int32") * 60 + table.time.str[3:5].astype("int32")
-    rows = np.stack([table.record, minute, table.channel], 1).astype("int16")
+    rows = torch.from_numpy(np.stack([table.record, minute, table.channel], 1).astype("int16"))
     numbers = torch.arange(len(care) * len(CARE))
     kind = numbers % len(CARE)
     spread = torch.stack([numbers // len(CARE), 0 * kind, len(CHANNELS) - len(CARE) + kind], 1).short()
     observed = value >= 0
-    rows = torch.cat([torch.from_numpy(rows)[observed], spread])
+    rows = torch.cat([rows[observed], spread])
     value = torch.cat([value[observed], (care[:, None] == torch.arange(1, len(CARE) + 1)).flatten().float()])
     return {"record": rows[:, 0], "minute": rows[:, 1], "channel": rows[:, 2], "value": value}
 
