@@ -133,17 +133,17 @@ class Resolver:
     def _fits(self, label: str, config: Mapping[str, Any], spec: Spec) -> bool:
         """Whether the model can be built, trained and given a batch of the data: tried on the meta device."""
         model = self._built(f"models.{label}", config["model"])
-        reason = model is not None and (_objection(model, config, spec) or self._tried(model, config, spec))
+        reason = model is not None and (_objection(model, config, spec) or self._tried(label, model, config, spec))
         if reason:
             self.checker.add(f"models.{label}", reason)
         return reason == "" and model is not None and self._watched(model, config)
 
-    def _tried(self, model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
+    def _tried(self, label: str, model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
         """Why a model cannot take the data's batches: found out once for what leaves both as they are.
 
-        What has to be tried on the host takes as long as a step does, and is tried once for a class.
+        What has to be tried on the host may take as long as a Run, and is tried at one point of a label's sweep.
         """
-        which = config["model"]["class_path"] if "meta" in model.exceptions else config["model"]
+        which = label if "meta" in model.exceptions else config["model"]
         replaced = {"optimizer", "lr_scheduler"} & set(config)
         key = json.dumps([which, config["data"]["class_path"], repr(spec.batch), sorted(replaced)], default=str)
         if key not in self.misfits:

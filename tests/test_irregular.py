@@ -12,7 +12,8 @@ from torch import Tensor
 from datamodules import Spirals
 from zoo._interpolation import INTERPOLATIONS
 from zoo._irregular import completed
-from zoo.differential import NeuralCDE
+from zoo.differential import GRUDeltaT, LatentODE, NeuralCDE
+from zoo.stochastic import LangevinSDE
 
 N, T, C = 4, 100, 2
 
@@ -47,6 +48,21 @@ def test_what_is_nan_was_not_observed(interpolation: str, carded: bool) -> None:
         assert torch.equal(model.predict(given, times=times), expected)
     assert torch.equal(model.predict(values, mask, times), expected)
     assert torch.equal(model.predict(times=times.numpy(), mask=mask.numpy(), values=gaps), expected)
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments"), [(GRUDeltaT, {"num_classes": 2}), (LatentODE, {"noise": 0.1}), (LangevinSDE, {})]
+)
+def test_every_model_of_irregular_series_takes_gaps(cls: Any, arguments: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model, (values, mask, times) = cls(C, **arguments), series()
+    torch.manual_seed(1)
+    found = model.predict(torch.where(mask, values, torch.nan), times=times)
+    torch.manual_seed(1)  # of a stochastic one
+    with torch.no_grad():
+        assert torch.equal(found, model(values, mask, times))
+    with pytest.raises(ValueError, match=r"times that increase strictly: in series 0"):
+        model.predict(values, times=times.flip(1))
 
 
 @pytest.mark.parametrize("lost", [torch.nan, torch.inf, -999.0])
@@ -124,7 +140,8 @@ def in_seconds_since_1970() -> dict[str, np.ndarray]:
         (cut("times", 0, slice(99)), r"expected times of shape \(4, 100\) to values .*, got \(4, 99\)"),
         (changed("mask", 0, True) | {"mask": np.ones((N, T, C))}, "expected mask of booleans, .*, got torch.float64"),
         (changed("times", (2, 5), -1.0), r"times that increase strictly: in series 2, times\[5\] = -1 follows"),
-        (changed("times", (1, 5), np.nan), r"times that increase strictly: in series 1, times\[5\] = nan follows"),
+        (changed("times", (0, 99), np.inf), r"finite times: in series 0, times\[99\] is inf"),
+        (changed("times", (1, 5), np.nan), r"finite times: in series 1, times\[5\] is nan"),
         (in_seconds_since_1970(), r"in series 0, times\[1\] = 1.7e\+09 follows 1.7e\+09 in torch.float32"),
         (
             changed("values", (3, 4, 1), np.nan),

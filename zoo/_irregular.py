@@ -12,11 +12,12 @@ def completed(given: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tens
     """Values (N, T, C), mask (N, T, C) of what was observed, and times (N, T), of what was given of them.
 
     Without a mask, what is NaN was not observed; what was not observed becomes 0. Times (T,) are those of all series.
-    A series that ends early is filled up with later times at which nothing was observed. All of this reads the data, on
+    Give a series that ends early later times at which nothing was observed. All of this reads the data, on
     whatever device: it is for `predict`, not for a training step.
 
     Raises ValueError, naming the input and the series, for shapes that do not fit, a mask that is not boolean, times
-    that do not increase strictly in the model's precision, `dtype`, and observed values that are not finite.
+    that are not finite or do not increase strictly in the model's precision, `dtype`, and observed values that are not
+    finite.
     """
     if not {"values", "times"} <= given.keys():
         return dict(given)
@@ -37,6 +38,9 @@ def completed(given: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tens
 
 
 def _refuse_order(times: Tensor) -> None:
+    if not bool(times.isfinite().all()):
+        series, k = (~times.isfinite()).nonzero()[0].tolist()
+        raise ValueError(f"expected finite times: in series {series}, times[{k}] is {times[series, k]:g}")
     if not bool((later := times.diff(dim=1) > 0).all()):
         series, k = (~later).nonzero()[0].tolist()
         raise ValueError(

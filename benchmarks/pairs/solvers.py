@@ -16,6 +16,7 @@ def ordinary(place: Place) -> tuple[Side, Side]:
 
     from zoo._solvers import integrate
 
+    torch.manual_seed(0)
     network, start = _network(place)
     dt = 2.0 / STEPS
 
@@ -42,6 +43,7 @@ def stochastic(place: Place) -> tuple[Side, Side]:
 
     from zoo._solvers import SDE, integrate_sde
 
+    torch.manual_seed(0)
     drift, start = _network(place)
     diffusion, _ = _network(place)
     networks = nn.ModuleList([drift, diffusion])
@@ -65,7 +67,6 @@ def _network(place: Place) -> tuple[Any, Any]:
     import torch
     from torch import nn
 
-    torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 4)).to(place.device)
     return network, torch.randn(SAMPLES, 4, device=place.device)
 

@@ -47,6 +47,16 @@ def test_a_model_is_tried_once_for_what_leaves_it_and_its_batches_as_they_are(
     assert len(tried) == 2  # of lr 0.01 and of lr 0.1
 
 
+def test_what_is_tried_on_the_host_is_tried_for_each_label(document: dict[str, Any]) -> None:
+    equilibrium = {"class_path": "zoo.differential.DeepEquilibrium", "init_args": {"hidden_features": 6}}
+    hasty = {**equilibrium, "init_args": {"hidden_features": 6, "max_iterations": 1}}
+    document |= {"claims": [], "data": {"class_path": "datamodules.Digits"}, "models": {"a": equilibrium, "b": hasty}}
+    with pytest.raises(BadInput, match="after 1 iterations") as refused:
+        planned(document)
+    assert "models.b" in str(refused.value)
+    assert "models.a" not in str(refused.value)
+
+
 def test_a_sweep_reaches_the_arguments_of_callbacks(document: dict[str, Any]) -> None:
     nodes = [{"class_path": "benchmarks.selection.FiniteLoss"} for _ in range(2)]
     document |= {"claims": [], "callbacks": nodes, "sweep": {"callbacks.1.init_args.every": [3, 7]}}

@@ -286,6 +286,12 @@ def solve(sde: SDE | None = None, **how: Any) -> Tensor:
         (growth(), {"step": 2.0}, "at most the interval, 1, got 2"),
         (growth(), {"noise": torch.ones(3, 2, 1)}, "an increment for each of 2 steps, got 3"),
         (growth(), {"noise": torch.ones(2, 2, 1), "method": "srk"}, "must hold areas beside its steps for srk"),
+        (growth(), {"noise": torch.ones(2, 1, 1)}, r"noise must be \(2, 2, 1\) of torch.float32, got \(2, 1, 1\) of"),
+        (growth(), {"noise": torch.ones(2, 2, 1).double()}, r"got \(2, 2, 1\) of torch.float64"),
+        (growth(), {"noise": Increments(torch.ones(2, 2, 1), torch.ones(2, 2))}, r"got \(2, 2\) of torch.float32"),
+        (growth(), {"noise": True}, "noise must be increments or a seed of at least 0, got True"),
+        (growth(), {"noise": -1, "method": "srk"}, "a seed of at least 0, got -1"),
+        (growth(), {"times": [-math.inf, 0.0]}, "increase strictly"),
         (growth(), {"y0": torch.ones(2), "method": "srk"}, r"y0 must be \(N, d\) for method 'srk', got shape \(2,\)"),
         (network("ito", "scalar"), {"prior": lambda _t, y: y}, "prior needs diagonal noise, got 'scalar'"),
         (network("ito", "general", 1), {"method": "srk"}, "'srk' is refused for general noise, it needs Levy areas"),
@@ -322,7 +328,34 @@ def test_what_needs_derivatives_says_so_in_inference_mode() -> None:
         with pytest.raises(RuntimeError, match=r"milstein needs derivatives: leave torch\.inference_mode"):
             solve(method="milstein")
         with pytest.raises(RuntimeError, match="adjoint needs derivatives"):
-            solve(growth("stratonovich"), method="heun", adjoint=True)
+            solve(network(), y0=torch.ones(2, 3).double(), method="heun", adjoint=True)
+
+
+def test_the_adjoint_seeks_parameters_in_modules_alone() -> None:
+    layer = nn.Linear(3, 3)
+
+    def closure(_t: Any, y: Tensor) -> Tensor:
+        out: Tensor = layer(y)
+        return out
+
+    for drift, diffusion, name in ((closure, layer, "drift"), (layer, closure, "diffusion")):
+        with pytest.raises(TypeError, match=rf"{name} must be an nn\.Module for the adjoint, got function"):
+            solve(SDE(drift, diffusion, "stratonovich"), y0=torch.ones(2, 3), method="heun", adjoint=True)
+    with pytest.raises(TypeError, match=r"prior must be an nn\.Module for the adjoint"):
+        solve(network(), y0=torch.ones(2, 3).double(), method="heun", adjoint=True, prior=lambda _t, y: y)
+
+
+def test_noise_that_does_not_commute_leaves_order_one_half() -> None:
+    # g_1 of y_2 and g_2 of y_1: what the orders of all methods but euler exclude
+    sde = SDE(lambda _t, y: -y, lambda _t, y: 1 + 0.8 * y.flip(-1).sin())
+    fine = BrownianPaths(dim=2, fine_steps=512).sample(2000, torch.Generator().manual_seed(0))
+    path = Increments(*(part.transpose(0, 1) for part in fine))
+    y, ends = torch.zeros(2000, 2, dtype=DOUBLE), []
+    for steps in (8, 16, 32, 512):
+        noise = path.coarsened(512 // steps, 1 / 512)
+        ends.append(integrate_sde(sde, y, [0.0, 1.0], "milstein", 1 / steps, noise).states[-1].detach())
+    errors = [float((end - ends[-1]).square().mean().sqrt()) for end in ends[:3]]
+    assert np.polyfit(np.log2([8, 16, 32]), np.log2(errors), 1)[0] > -0.7
 
 
 def test_milstein_without_gradients_still_differentiates_the_diffusion() -> None:

@@ -44,7 +44,7 @@ Noise = Increments | Tensor | int | None
 def drawn(noise: Noise, lengths: Sequence[float], shape: torch.Size, like: Tensor) -> Iterable[Tensor]:
     """The increment of each step, of `shape`, one after another."""
     if isinstance(noise, Tensor | Increments):
-        return given(noise, len(lengths)).steps.unbind()
+        return given(noise, (len(lengths), *shape), like).steps.unbind()
     if noise is None:
         normal = (torch.randn(shape, device=like.device, dtype=like.dtype) for _ in lengths)
     else:
@@ -57,26 +57,32 @@ def in_units(noise: Noise, lengths: Sequence[float], shape: torch.Size, like: Te
     """Brownian motion over the index of the step, in torchsde's form: each step has length 1."""
     if not isinstance(noise, Tensor | Increments):
         return interval(int(torch.randint(2**31 - 1, ())) if noise is None else noise, len(lengths), shape, like, area)
-    increments = given(noise, len(lengths))
+    increments = given(noise, (len(lengths), *shape), like)
     if area and increments.areas is None:
         raise ValueError("noise must hold areas beside its steps for srk: give Increments(steps, areas)")
     return _Steps(increments, torch.tensor(lengths, dtype=like.dtype, device=like.device))
 
 
-def given(noise: Tensor | Increments, count: int) -> Increments:
-    """The increments of `count` steps; raises ValueError where there are more or fewer."""
+def given(noise: Tensor | Increments, shape: tuple[int, ...], like: Tensor) -> Increments:
+    """The increments of all steps; raises ValueError where they or their areas have another shape or dtype."""
     increments = noise if isinstance(noise, Increments) else Increments(noise)
-    if len(increments.steps) != count:
-        raise ValueError(f"noise must hold an increment for each of {count} steps, got {len(increments.steps)}")
+    if len(increments.steps) != shape[0]:
+        raise ValueError(f"noise must hold an increment for each of {shape[0]} steps, got {len(increments.steps)}")
+    for part in (increments.steps, increments.areas):
+        if part is not None and (tuple(part.shape), part.dtype) != (shape, like.dtype):
+            raise ValueError(f"noise must be {shape} of {like.dtype}, got {tuple(part.shape)} of {part.dtype}")
     return increments
 
 
 def interval(seed: int, count: int, shape: torch.Size, like: Tensor, area: bool = False) -> Any:
     """torchsde's Brownian interval over `count` steps: a tree of seeds, which gives what an adjoint asks for again.
 
-    Its cache is not bounded: a bounded one costs more time than all else in a solution.
+    Its cache is not bounded, and holds an increment a step: a bounded one costs more time than all else in a solution.
     """
     from torchsde import BrownianInterval
+
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"noise must be increments or a seed of at least 0, got {seed!r}")
 
     return BrownianInterval(
         0.0,

@@ -31,10 +31,13 @@ class SDE(nn.Module):
 
     The state y is (..., d), f is its `drift`, and g its `diffusion` by one of four kinds of noise:
 
-        diagonal   g (..., d): each component has a Brownian motion of its own
+        diagonal   g (..., d): each component has a Brownian motion of its own; g_i is taken to depend on y_i alone
         scalar     g (..., d, 1): one for all of them
         additive   g (..., d, m), which does not depend on y: m = `channels` of them
         general    g (..., d, m): m = `channels` of them
+
+    What is said of g is not checked: where it does not hold, milstein and srk are wrong or of order 1/2. A subclass
+    whose f and g share work overrides `both`, and has what they are made of as submodules.
 
     Raises ValueError for another calculus or noise, and for additive and general noise without channels.
     """
@@ -58,7 +61,7 @@ class SDE(nn.Module):
         self.channels = 1 if noise == "scalar" else channels
 
     def both(self, t: Any, y: Tensor) -> tuple[Tensor, Tensor]:
-        """f and g; a subclass whose f and g share work does it once."""
+        """f and g."""
         return self.drift(t, y), self.diffusion(t, y)
 
     def product(self, g: Tensor, dw: Tensor) -> Tensor:
@@ -94,11 +97,14 @@ def integrate_sde(
         heun, midpoint    1, general noise 1/2        Stratonovich, any noise
         reversible_heun   1, general noise 1/2        Stratonovich, any noise; one evaluation a step
 
+    where a diagonal g_i depends on y_i alone; noise that does not commute leaves all of them 1/2.
+
     `euler` and `heun` are loops of ours, which take states of any shape and work under `torch.vmap` and, with given
     increments, `torch.compile`; the others, for states (N, d), are torchsde's. All are differentiated step by step.
     With `adjoint`, for Stratonovich equations, the gradient is that of the adjoint equation, solved backward along the
-    same path: it takes memory for one state. Of `reversible_heun` it is the gradient of the steps to rounding, since
-    these can be undone exactly; of the others it has an error of their order.
+    same path: what is kept for it is one state and the path, an increment a step. Of `reversible_heun` it is the
+    gradient of the steps to rounding, since these can be undone exactly; of the others it has an error of their order.
+    Drift, diffusion and prior have to be nn.Modules then, whose parameters are what is differentiated.
 
     `noise` is the Brownian motion: its increments over the steps, (S, *shape of dW), or `Increments` of them with
     areas, or the seed of a path, the same for all methods but srk; without it torch's generator draws.
@@ -106,16 +112,19 @@ def integrate_sde(
     With the drift h of a `prior` of the same diffusion, which is diagonal and vanishes nowhere, the solution's
     `divergence` is the Kullback-Leibler divergence of the paths, as Girsanov's theorem gives it along each:
 
-        1/2 int |u|^2 dt,   u = (f - h) / g
+        1/2 int |u|^2 dt,   u = (f - h) / g            (infinite or NaN where g is 0)
 
     Raises ValueError for times that do not increase, a step longer than the whole interval, a method of the other
-    calculus or that is known to be wrong for the noise, and increments whose number is not that of the steps;
-    RuntimeError for milstein, which differentiates g, and for an adjoint where torch's inference mode forbids it.
+    calculus or that is known to be wrong for the noise, and increments of another number, shape or dtype than dW;
+    TypeError for an adjoint of what is no nn.Module; RuntimeError for milstein, which differentiates g, and for an
+    adjoint where torch's inference mode forbids it.
     """
     moments = [float(t) for t in times]
     check_sde(sde, moments, method, step, adjoint)
     if prior is not None and sde.noise != "diagonal":
         raise ValueError(f"prior needs diagonal noise, got {sde.noise!r}")
+    if adjoint and prior is not None:
+        _require_module(prior=prior)
     if prior is None:
         return _solved(sde, y0, moments, method, step, noise, adjoint)
     joint = _solved(_WithDivergence(sde, prior), F.pad(y0, (0, 1)), moments, method, step, noise, adjoint)
@@ -137,7 +146,17 @@ def check_sde(sde: SDE, times: Sequence[float], method: str, step: float | None,
         raise ValueError(f"method {method!r} is refused for general noise, it needs Levy areas; choose euler")
     if adjoint and sde.calculus == "ito":
         raise ValueError("adjoint needs a Stratonovich equation, got calculus 'ito': convert the drift, f - g g' / 2")
+    if adjoint and type(sde) is SDE:
+        _require_module(drift=sde.drift, diffusion=sde.diffusion)
     check_times(times, step)
+
+
+def _require_module(**fields: Field) -> None:
+    for name, field in fields.items():
+        if not isinstance(field, nn.Module):
+            raise TypeError(
+                f"{name} must be an nn.Module for the adjoint, got {type(field).__name__}: its parameters are sought"
+            )
 
 
 Advance = Callable[[SDE, tuple[float, float], Tensor, Tensor], Tensor]

@@ -51,7 +51,7 @@ def check_times(times: Sequence[float], step: float | None) -> None:
     if len(times) < 2:
         raise ValueError(f"times must be at least two, got {list(times)}")
     for k, (before, after) in enumerate(pairwise(times)):
-        if not before < after < math.inf:
+        if not -math.inf < before < after < math.inf:
             raise ValueError(f"times must increase strictly: times[{k + 1}] = {after:g} follows {before:g}")
     if step is None:
         return

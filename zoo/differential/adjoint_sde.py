@@ -38,7 +38,7 @@ class AdjointSDE(ZooModule):
     are, in double precision and with `steps` equal steps,
 
         gradient_error                  sum |a - s| / sum |s| over all parameters: adjoint a, through the steps s
-        saved_bytes, saved_by_steps     what each keeps for the backward pass, parameters not counted
+        saved_bytes, saved_by_steps     what autograd keeps for each, without parameters and the path's increments
 
     The steps of reversible_heun are undone exactly, so that its adjoint is the gradient of its steps to rounding.
     Shapes: y(0) and y(1) are (N, in_features). Raises ValueError for a size below 1 and what `integrate_sde` refuses.

@@ -37,6 +37,7 @@ class GeometricBrownianMotion(ZooModule):
         "meta": "torchsde compares times",
     }
     tiny: ClassVar[dict[str, Any]] = {"method": "euler", "steps": 8}
+    start: Tensor
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class GeometricBrownianMotion(ZooModule):
         self.save_hyperparameters()
         self.method, self.steps, self.fine_steps, self.mu, self.sigma = method, steps, fine_steps, drift, volatility
         check_sde(self.equation(), [0.0, 1.0], method, 1 / steps)
-        self.register_buffer("start", torch.ones(1, dtype=torch.float64))
+        self.register_buffer("start", torch.ones(1, dtype=torch.float64))  # a checkpoint is never empty
 
     def equation(self) -> SDE:
         """The equation in the sense that the method has; an unknown one is left to be refused."""
@@ -70,7 +71,7 @@ class GeometricBrownianMotion(ZooModule):
     def forward(self, increments: Tensor, areas: Tensor) -> Tensor:
         fine = Increments(increments.transpose(0, 1), areas.transpose(0, 1))
         noise = fine.coarsened(self.fine_steps // self.steps, 1 / self.fine_steps)
-        start = torch.ones_like(increments[:, 0])
+        start = self.start.expand_as(increments[:, 0])
         return integrate_sde(self.equation(), start, [0.0, 1.0], self.method, 1 / self.steps, noise).states[-1]
 
     def inputs(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

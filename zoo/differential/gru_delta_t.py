@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from zoo._checks import at_least, positive
 from zoo._interpolation import interpolate
+from zoo._irregular import completed
 from zoo._module import ZooModule
 from zoo._scores import scores
 
@@ -34,9 +35,10 @@ class GRUDeltaT(ZooModule):
     path, and nothing of what happens between them: a control. At times at which nothing was observed h stays what it
     is, so what a series is filled up with has no influence.
 
-    `forward` maps values (N, T, C), mask (N, T, C) and times (N, T) to logits (N, num_classes); `predict`, which takes
-    one raw tensor, is not for it. A batch is (values, mask, times, labels). Trained by Adam on the cross-entropy.
-    Raises ValueError for a size below 1, fewer than two classes, and an lr that is not positive.
+    `forward` maps values (N, T, C), mask (N, T, C) and times (N, T) to logits (N, num_classes);
+    `predict(values, times=times)` takes NaN for what was not observed. A batch is (values, mask, times, labels).
+    Trained by Adam on the cross-entropy. Raises ValueError for a size below 1, fewer than two classes, and an lr that
+    is not positive.
 
     Source: P. Kidger, J. Morrill, J. Foster and T. Lyons, "Neural controlled differential equations for irregular time
     series", NeurIPS 2020, arXiv:2005.08926: their GRU-Δt, without the number of observations as a further input.
@@ -75,6 +77,9 @@ class GRUDeltaT(ZooModule):
 
     def inputs(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return batch[:3]
+
+    def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        return completed(given, next(self.parameters()).dtype)
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return scores(self(*self.inputs(batch)), batch[3])

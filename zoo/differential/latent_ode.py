@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo._checks import at_least, one_of, positive
+from zoo._irregular import completed
 from zoo._module import ZooModule
 from zoo._solvers import integrate
 
@@ -114,11 +115,11 @@ class LatentODE(ZooModule):
     `recurrent` a GRU takes the place of the equation: a control.
 
     `forward` maps values (N, T, C), mask (N, T, C) and times (N, T) to the series (N, T, C) that the mean of q has, at
-    all times; `predict`, which takes one raw tensor, is not for it. t_0 is the first time of a series; of a shift in
-    time nothing depends, nor of values that the mask leaves out. A batch is (values, mask, times, normals), standard
-    normal numbers (N, latent_features) by which one z(t_0) is drawn for each series. Logged beside the loss are `elbo`,
-    `log_likelihood` and `kl`, in nats a series. Trained by Adam. Raises ValueError for a size below 1, a noise or lr
-    that is not positive, and other dynamics.
+    all times; `predict(values, times=times)` takes NaN for what was not observed. t_0 is the first time of a series; of
+    a shift in time nothing depends, nor of values that the mask leaves out. A batch is (values, mask, times, normals),
+    standard normal numbers (N, latent_features) by which one z(t_0) is drawn for each series. Logged beside the loss
+    are `elbo`, `log_likelihood` and `kl`, in nats a series. Trained by Adam. Raises ValueError for a size below 1, a
+    noise or lr that is not positive, and other dynamics.
 
     Source: R. T. Q. Chen, Y. Rubanova, J. Bettencourt and D. Duvenaud, "Neural ordinary differential equations",
     NeurIPS 2018, arXiv:1806.07366; irregular times: Y. Rubanova, R. T. Q. Chen and D. Duvenaud, "Latent ODEs for
@@ -176,6 +177,9 @@ class LatentODE(ZooModule):
 
     def inputs(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return batch[:3]
+
+    def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        return completed(given, next(self.parameters()).dtype)
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         log_likelihood, kl = (part.mean() for part in self.bound(batch))

@@ -79,9 +79,7 @@ def reversible(results: Sequence[Result]) -> Figure:
         steps, kept = curve(results, "reversible_heun", STEPS, metric)
         right.loglog(steps, kept / 1024, "o-", ms=4, color=COLOURS[number], label=name)
     left.set(xlabel="steps", ylabel="relative error of the adjoint's gradient", xticks=steps, xticklabels=steps)
-    right.set(
-        xlabel="steps of reversible_heun", ylabel="KiB kept for the backward pass", xticks=steps, xticklabels=steps
-    )
+    right.set(xlabel="steps of reversible_heun", ylabel="KiB that autograd keeps", xticks=steps, xticklabels=steps)
     _finished(left, right)
     return figure
 
