@@ -129,6 +129,7 @@ def in_seconds_since_1970() -> dict[str, np.ndarray]:
     ("given", "message"),
     [
         (without(changed("mask", 0, True), "times"), "NeuralCDE takes values, mask and times: times is missing"),
+        ({"values": series()[0]}, "NeuralCDE takes values, mask and times: times is missing"),
         (without(changed("mask", 0, True), "values"), "NeuralCDE takes values, mask and times: values is missing"),
         (cut("values", 0), r"expected values of shape \(N, T, C\), got \(100, 2\): values\[None\] is one series"),
         (

@@ -19,12 +19,14 @@ def completed(given: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tens
     that are not finite or do not increase strictly in the model's precision, `dtype`, and observed values that are not
     finite.
     """
+    if "values" in given:
+        given = {"mask": ~given["values"].isnan(), **given}
     if not {"values", "times"} <= given.keys():
         return dict(given)
     values, times = given["values"], given["times"]
     if values.ndim != 3:
         raise ValueError(f"expected values of shape (N, T, C), got {tuple(values.shape)}: values[None] is one series")
-    mask = given.get("mask", ~values.isnan())
+    mask = given["mask"]
     times = times.expand(len(values), -1) if times.ndim == 1 else times
     for name, x, shape in (("mask", mask, values.shape), ("times", times, values.shape[:2])):
         if x.shape != shape:

@@ -289,6 +289,8 @@ def solve(sde: SDE | None = None, **how: Any) -> Tensor:
         (growth(), {"noise": torch.ones(2, 1, 1)}, r"noise must be \(2, 2, 1\) of torch.float32, got \(2, 1, 1\) of"),
         (growth(), {"noise": torch.ones(2, 2, 1).double()}, r"got \(2, 2, 1\) of torch.float64"),
         (growth(), {"noise": Increments(torch.ones(2, 2, 1), torch.ones(2, 2))}, r"got \(2, 2\) of torch.float32"),
+        (growth(), {"y0": torch.ones(2, 1, dtype=torch.int64)}, "y0 must be of a floating dtype, got torch.int64"),
+        (SDE(lambda _t, y: y.expand(2, 3), lambda _t, y: y), {}, r"keep the state's shape \(2, 1\), got \(2, 3\)"),
         (growth(), {"noise": True}, "noise must be increments or a seed of at least 0, got True"),
         (growth(), {"noise": -1, "method": "srk"}, "a seed of at least 0, got -1"),
         (growth(), {"times": [-math.inf, 0.0]}, "increase strictly"),

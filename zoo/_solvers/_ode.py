@@ -58,7 +58,7 @@ def integrate(
     adjoint: bool = False,
     jumps: Sequence[float] = (),
 ) -> Solution:
-    """Solves dy/dt = field(t, y), y(times[0]) = y0, and returns y at all times.
+    """Solves dy/dt = field(t, y), y(times[0]) = y0: a `Solution`, whose `states` (T, *shape of y0) are y at all times.
 
     `euler`, `midpoint` and `rk4` take equal steps of at most `step` between any two times (one step where it is left
     out) and are differentiated step by step, exactly; they work under `torch.vmap` and `torch.compile`. `dopri5`

@@ -87,7 +87,7 @@ def integrate_sde(
     adjoint: bool = False,
     prior: Field | None = None,
 ) -> Solution:
-    """Solves dy = f dt + g dW, y(times[0]) = y0, and returns y at all times.
+    """Solves dy = f dt + g dW, y(times[0]) = y0: a `Solution`, whose `states` (T, *shape of y0) are y at all times.
 
     All methods take equal steps of at most `step` between any two times (one step where it is left out). Strong order:
 
@@ -107,10 +107,12 @@ def integrate_sde(
     Drift, diffusion and prior have to be nn.Modules then, whose parameters are what is differentiated.
 
     `noise` is the Brownian motion: its increments over the steps, (S, *shape of dW), or `Increments` of them with
-    areas, or the seed of a path, the same for all methods but srk; without it torch's generator draws.
+    areas, or a seed; without it torch's generator draws. A seed gives one path for all methods but srk at the same
+    steps, and another path at other steps: errors over steps need increments, summed for the coarser (`coarsened`).
 
     With the drift h of a `prior` of the same diffusion, which is diagonal and vanishes nowhere, the solution's
-    `divergence` is the Kullback-Leibler divergence of the paths, as Girsanov's theorem gives it along each:
+    `divergence`, (T, N) and 0 at first, is the Kullback-Leibler divergence of the paths up to each time, as Girsanov's
+    theorem gives it along each:
 
         1/2 int |u|^2 dt,   u = (f - h) / g            (infinite or NaN where g is 0)
 
@@ -123,6 +125,8 @@ def integrate_sde(
     check_sde(sde, moments, method, step, adjoint)
     if prior is not None and sde.noise != "diagonal":
         raise ValueError(f"prior needs diagonal noise, got {sde.noise!r}")
+    if not y0.is_floating_point():
+        raise ValueError(f"y0 must be of a floating dtype, got {y0.dtype}")
     if adjoint and prior is not None:
         _require_module(prior=prior)
     if prior is None:
@@ -192,6 +196,8 @@ def _solved(
     for ends in parts:
         for piece in pairwise(ends):
             y = advance(sde, piece, y, next(increments))
+        if y.shape != y0.shape:
+            raise ValueError(f"drift and diffusion must keep the state's shape {tuple(y0.shape)}, got {tuple(y.shape)}")
         states.append(y)
     return Solution(torch.stack(states), Evaluations(stages * len(lengths)))
 
