@@ -1,4 +1,4 @@
-"""One interface for stochastic differential equations: strong orders, closed forms, gradients, and what is refused."""
+"""One interface for stochastic differential equations: strong orders, closed forms and gradients."""
 
 from __future__ import annotations
 
@@ -15,26 +15,14 @@ from torch import Tensor, nn
 from torchsde import BrownianInterval, sdeint
 
 from datamodules import BrownianPaths
-from zoo._solvers import REFUSED, SDE, SOLVERS, Increments, integrate_sde
+from tests.differential.equations import MU, SIGMA, growth, network
+from zoo._solvers import SDE, SOLVERS, Increments, integrate_sde
 from zoo._solvers._brownian import Widened
 from zoo.differential import AdjointSDE, GeometricBrownianMotion
 from zoo.differential.adjoint_sde import Perceptron
 
 DOUBLE = torch.float64
 METHODS = [(calculus, method) for calculus, methods in SOLVERS.items() for method in methods]
-MU, SIGMA = 0.5, 0.8
-
-
-def growth(calculus: str = "ito") -> SDE:
-    """Geometric Brownian motion in either sense."""
-    rate = MU - (SIGMA**2 / 2 if calculus == "stratonovich" else 0)
-    return SDE(lambda _t, x: rate * x, lambda _t, x: SIGMA * x, calculus)
-
-
-def network(calculus: str = "stratonovich", noise: str = "diagonal", channels: int | None = None) -> SDE:
-    torch.manual_seed(0)
-    shape = (3,) if noise == "diagonal" else (3, 1)
-    return SDE(Perceptron(3, 8, (3,)), Perceptron(3, 8, shape), calculus, noise, channels).double()
 
 
 def paths(size: int, steps: int) -> Increments:
@@ -266,87 +254,6 @@ def test_own_steps_compile_as_one_graph(method: str) -> None:
     torch.testing.assert_close(torch.compile(solve, fullgraph=True)(y, noise), solve(y, noise), rtol=1e-12, atol=1e-12)
 
 
-def solve(sde: SDE | None = None, **how: Any) -> Tensor:
-    arguments: dict[str, Any] = {"y0": torch.ones(2, 1), "times": [0.0, 1.0], "step": 0.5}
-    return integrate_sde(sde or growth(), **(arguments | how)).states
-
-
-@pytest.mark.parametrize(
-    ("sde", "how", "message"),
-    [
-        (
-            growth(),
-            {"method": "heun"},
-            "'heun' does not converge to the solution in the sense of Ito; .* euler, milstein",
-        ),
-        (growth("stratonovich"), {}, "'euler' does not converge .* Stratonovich; choose one of heun, midpoint"),
-        (growth(), {"method": "sri"}, "method must be one of 'euler', 'milstein', 'srk', 'heun'"),
-        (growth(), {"adjoint": True}, "adjoint needs a Stratonovich equation, got calculus 'ito': convert the drift"),
-        (growth(), {"times": [0.0, 0.0]}, r"increase strictly: times\[1\] = 0 follows 0"),
-        (growth(), {"step": 2.0}, "at most the interval, 1, got 2"),
-        (growth(), {"noise": torch.ones(3, 2, 1)}, "an increment for each of 2 steps, got 3"),
-        (growth(), {"noise": torch.ones(2, 2, 1), "method": "srk"}, "must hold areas beside its steps for srk"),
-        (growth(), {"noise": torch.ones(2, 1, 1)}, r"noise must be \(2, 2, 1\) of torch.float32, got \(2, 1, 1\) of"),
-        (growth(), {"noise": torch.ones(2, 2, 1).double()}, r"got \(2, 2, 1\) of torch.float64"),
-        (growth(), {"noise": Increments(torch.ones(2, 2, 1), torch.ones(2, 2))}, r"got \(2, 2\) of torch.float32"),
-        (growth(), {"y0": torch.ones(2, 1, dtype=torch.int64)}, "y0 must be of a floating dtype, got torch.int64"),
-        (SDE(lambda _t, y: y.expand(2, 3), lambda _t, y: y), {}, r"keep the state's shape \(2, 1\), got \(2, 3\)"),
-        (growth(), {"noise": True}, "noise must be increments or a seed of at least 0, got True"),
-        (growth(), {"noise": -1, "method": "srk"}, "a seed of at least 0, got -1"),
-        (growth(), {"times": [-math.inf, 0.0]}, "increase strictly"),
-        (growth(), {"y0": torch.ones(2), "method": "srk"}, r"y0 must be \(N, d\) for method 'srk', got shape \(2,\)"),
-        (network("ito", "scalar"), {"prior": lambda _t, y: y}, "prior needs diagonal noise, got 'scalar'"),
-        (network("ito", "general", 1), {"method": "srk"}, "'srk' is refused for general noise, it needs Levy areas"),
-        (network("ito", "general", 1), {"method": "milstein"}, "'milstein' is refused for general noise"),
-    ],
-)
-def test_what_cannot_be_solved_is_refused(sde: SDE, how: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        solve(sde, **how)
-
-
-@pytest.mark.parametrize("method", REFUSED)
-def test_solvers_that_are_wrong_for_noise_are_refused_with_the_reason(method: str) -> None:
-    with pytest.raises(ValueError, match=f"{method}' is refused, it"):
-        solve(method=method)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"calculus": "backward"}, "calculus must be one of 'ito', 'stratonovich'"),
-        ({"noise": "white"}, "noise must be one of 'diagonal'"),
-        ({"noise": "general"}, "channels must be given for general noise"),
-        ({"noise": "additive", "channels": 0}, "channels must be at least 1"),
-    ],
-)
-def test_bad_equations(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SDE(lambda _t, y: y, lambda _t, y: y, **arguments)
-
-
-def test_what_needs_derivatives_says_so_in_inference_mode() -> None:
-    with torch.inference_mode():
-        with pytest.raises(RuntimeError, match=r"milstein needs derivatives: leave torch\.inference_mode"):
-            solve(method="milstein")
-        with pytest.raises(RuntimeError, match="adjoint needs derivatives"):
-            solve(network(), y0=torch.ones(2, 3).double(), method="heun", adjoint=True)
-
-
-def test_the_adjoint_seeks_parameters_in_modules_alone() -> None:
-    layer = nn.Linear(3, 3)
-
-    def closure(_t: Any, y: Tensor) -> Tensor:
-        out: Tensor = layer(y)
-        return out
-
-    for drift, diffusion, name in ((closure, layer, "drift"), (layer, closure, "diffusion")):
-        with pytest.raises(TypeError, match=rf"{name} must be an nn\.Module for the adjoint, got function"):
-            solve(SDE(drift, diffusion, "stratonovich"), y0=torch.ones(2, 3), method="heun", adjoint=True)
-    with pytest.raises(TypeError, match=r"prior must be an nn\.Module for the adjoint"):
-        solve(network(), y0=torch.ones(2, 3).double(), method="heun", adjoint=True, prior=lambda _t, y: y)
-
-
 def test_noise_that_does_not_commute_leaves_order_one_half() -> None:
     # g_1 of y_2 and g_2 of y_1: what the orders of all methods but euler exclude
     sde = SDE(lambda _t, y: -y, lambda _t, y: 1 + 0.8 * y.flip(-1).sin())
@@ -362,10 +269,14 @@ def test_noise_that_does_not_commute_leaves_order_one_half() -> None:
 
 def test_milstein_without_gradients_still_differentiates_the_diffusion() -> None:
     y, noise = torch.ones(2, 1), torch.full((2, 2, 1), 0.3)
+
+    def end(method: str) -> Tensor:
+        return integrate_sde(growth(), y, [0.0, 1.0], method, 0.5, noise).states[-1].detach()
+
     with torch.no_grad():
-        quiet = solve(method="milstein", y0=y, noise=noise)
-    torch.testing.assert_close(quiet, solve(method="milstein", y0=y, noise=noise).detach(), rtol=1e-6, atol=0)
-    assert not torch.allclose(quiet, solve(y0=y, noise=noise))
+        quiet = end("milstein")
+    torch.testing.assert_close(quiet, end("milstein"), rtol=1e-6, atol=0)
+    assert not torch.allclose(quiet, end("euler"))
 
 
 @pytest.mark.parametrize("steps", [8, 16])
@@ -376,28 +287,3 @@ def test_the_adjoint_of_reversible_heun_keeps_one_state(steps: int) -> None:
     # y, y^, f and g of 32 states of 3 doubles a few times over; through the steps the hidden layers of each step
     assert float(scalars["saved_bytes"]) < 1e5
     assert float(scalars["saved_by_steps"]) >= steps * 2 * 32 * 20 * 8
-
-
-@pytest.mark.parametrize(
-    ("model", "arguments", "message"),
-    [
-        (
-            GeometricBrownianMotion,
-            {"fine_steps": 64, "steps": 48},
-            "steps must divide the 64 fine_steps of the path, got 48",
-        ),
-        (GeometricBrownianMotion, {"fine_steps": 64, "method": "rk4"}, "'rk4' is refused"),
-        (GeometricBrownianMotion, {"fine_steps": 64, "volatility": -1.0}, "volatility must not be negative"),
-        (AdjointSDE, {"in_features": 2, "method": "euler"}, "'euler' does not converge"),
-        (AdjointSDE, {"in_features": 2, "steps": 0}, "steps must be at least 1"),
-    ],
-)
-def test_bad_models(model: Callable[..., nn.Module], arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        model(**arguments)
-
-
-@pytest.mark.parametrize("argument", ["dim", "fine_steps", "steps_per_epoch", "test_size"])
-def test_bad_paths(argument: str) -> None:
-    with pytest.raises(ValueError, match=f"{argument} must be at least 1, got 0"):
-        BrownianPaths(**{argument: 0})
