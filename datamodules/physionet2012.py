@@ -16,7 +16,6 @@ from torch import Tensor
 
 from datamodules._arrays import ArrayDataModule, generator
 from datamodules._files import cache_dir, data_dir, provide
-from datamodules._irregular import IrregularSeries
 from datamodules._kept import Tensors, kept
 from datamodules._spec import Field, Spec
 from datamodules.irregular_series import stratified
@@ -45,6 +44,9 @@ ADMISSION = {"Age": "years", "Gender": "1", "Height": "cm"}
 #: Kinds of intensive care, 1 to 4 in the files: a channel each, which is 0 or 1.
 CARE = ("coronary care", "cardiac surgery recovery", "medical", "surgical")
 CHANNELS = (*SERIES, *ADMISSION, *CARE)
+#: Of the files: the most times of any record, and how many records there are of each class.
+LONGEST, CLASSES = 202, (6878, 1122)
+STAY = 48 * 60  # minutes of a stay that a record has
 
 SHA256 = {
     "set-a.zip": "a3e3b6992263cedf312f97b85fa4aab37b4f1951214238ef0d2a71f9f7963445",
@@ -63,14 +65,18 @@ class PhysioNet2012(ArrayDataModule):
     of a channel at one time the last counts; a negative value, the files' sign for none, was not observed; what was
     known on admission was observed at time 0. A record without any measurement has that, and stays.
 
+    Times are exact to the minute, unless `every` is given, in hours: then they are rounded down to multiples of it, at
+    all of which each record has a row, 49 for 1 hour, and the last value of a channel between two of them counts.
+
     Sets a and b are put together, and a share `val_share` and `test_share` of each class, drawn by the seed, is held
     back. Values beyond the 0.1 % and 99.9 % quantiles of what the training split observed, typing errors among them,
     are moved to these, and channels standardised by its mean and deviation; one that it never observed, or only with
     one value, is left as it is, less that value.
 
     Files are read from `PhysioNet2012/` of the data folder or downloaded, parsed once (seconds), and kept in the cache
-    folder with a checksum. Raises ValueError for shares that do not leave all splits some of each class, and
-    DataMissing, with the remedy, where there are no files and none can be had.
+    folder with a checksum. Raises ValueError for shares that do not leave all splits some of each class, and for an
+    `every` that is no number of whole minutes from 0 (exact times) to two days; and DataMissing, with the remedy, where
+    there are no files and none can be had.
 
     Source: I. Silva, G. Moody, D. J. Scott, L. A. Celi and R. G. Mark, "Predicting in-hospital mortality of ICU
     patients: the PhysioNet/Computing in Cardiology challenge 2012", Computing in Cardiology 39, 2012. The challenge
@@ -88,23 +94,38 @@ class PhysioNet2012(ArrayDataModule):
   url = {https://physionet.org/content/challenge-2012/1.0.0/}
 }"""
 
-    def __init__(self, val_share: float = 0.1, test_share: float = 0.1, batch_size: int = 128, seed: int = 0) -> None:
+    def __init__(
+        self,
+        val_share: float = 0.1,
+        test_share: float = 0.1,
+        every: float = 0.0,
+        intensity: bool = False,
+        batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
         super().__init__(batch_size, seed)
         for name, value in {"val_share": val_share, "test_share": test_share}.items():
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie in (0, 1), got {value}")
         if not val_share + test_share < 1:
             raise ValueError(f"val_share and test_share must leave some to train on, got {val_share} + {test_share}")
+        if not (0 <= every * 60 <= STAY and (every * 60) % 1 == 0):
+            raise ValueError(f"every must be a number of whole minutes in hours, from 0 to {STAY // 60}, got {every}")
         self.save_hyperparameters()
-        self.val_share, self.test_share = val_share, test_share
+        self.val_share, self.test_share, self.intensity = val_share, test_share, intensity
+        self.minutes = int(every * 60)
         self._splits: dict[str, tuple[Tensor, ...]] = {}
 
     @property
     def spec(self) -> Spec:
-        shape, classes = (202, len(CHANNELS)), len(self.class_names)
+        channels, classes = len(CHANNELS) * (1 + self.intensity), len(CLASSES)
+        shape = (1 + STAY // self.minutes if self.minutes else LONGEST, channels)
         fields = (Field(shape), Field(shape, torch.bool), Field(shape[:1]), Field((), torch.int64, classes))
-        sizes = {split: len(part) for split, part in self._indices().items()}
-        return Spec(fields, {"in_channels": len(CHANNELS), "num_classes": classes}, sizes, "1")
+        test = [round(self.test_share * count) for count in CLASSES]
+        share = self.val_share / (1 - self.test_share)
+        val = [round(share * (count - out)) for count, out in zip(CLASSES, test, strict=True)]
+        sizes = {"train": sum(CLASSES) - sum(val) - sum(test), "val": sum(val), "test": sum(test)}
+        return Spec(fields, {"in_channels": channels, "num_classes": classes}, sizes, "2")
 
     def prepare_data(self) -> None:
         """Downloads the files where they are missing; raises DataMissing, with the remedy, if that fails."""
@@ -123,19 +144,31 @@ class PhysioNet2012(ArrayDataModule):
 
     def _split(self) -> dict[str, tuple[Tensor, ...]]:
         parts, observed = self._indices(), records()
-        training = torch.zeros(len(observed["labels"]), dtype=torch.bool)
-        training[parts["train"]] = True
-        values, times = dense(observed | {"value": standardised(observed, training)})
-        return {
-            split: (*IrregularSeries.with_gaps(values[part], times[part]).tensors, observed["labels"][part])
-            for split, part in parts.items()
-        }
+        length = 1 + int(observed["row"].max())
+        if self.minutes:
+            observed, length = rounded(observed, self.minutes), 1 + STAY // self.minutes
+        own = {split: among(observed, part) for split, part in parts.items()}
+        channels = standards(own["train"])
+        splits = {split: dense(some, length, channels, 1 + self.intensity) for split, some in own.items()}
+        if self.intensity:
+            usual = 1 + splits["train"][1][..., : len(CHANNELS)].sum(1).float().mean(0)
+            for values, mask in splits.values():
+                count(values, mask, usual)
+        return {split: (*splits[split], self._times(some, length), some["labels"]) for split, some in own.items()}
+
+    def _times(self, observed: Tensors, length: int) -> Tensor:
+        if not self.minutes:
+            return clock(observed, length)
+        return (self.minutes / 60 * torch.arange(length)).repeat(len(observed["labels"]), 1)
 
 
 @cache
 def records() -> Tensors:
-    """All observations, one a row: record, minute, channel and value; and the labels of the records."""
-    return kept(cache_dir() / "physionet2012" / "observations-1.safetensors", lambda: parsed(_root() / "PhysioNet2012"))
+    """All observations: record, minute, row (the number of the time in the record), channel, value; and the labels.
+
+    They are in order of the channel, and of several of a channel at one time the last is there alone.
+    """
+    return kept(cache_dir() / "physionet2012" / "observations-2.safetensors", lambda: parsed(_root() / "PhysioNet2012"))
 
 
 def _root() -> Path:
@@ -159,7 +192,7 @@ def _download(root: Path) -> None:
 
 
 def parsed(folder: Path) -> Tensors:
-    """The observations of sets a and b in order of the record and of the file's lines."""
+    """The observations of sets a and b, as `records` has them."""
     import pandas as pd
 
     tables, labels, first = [], [], 0
@@ -190,17 +223,36 @@ def _observations(table: Any) -> Tensors:
     observed = value >= 0
     rows = torch.cat([rows[observed], spread])
     value = torch.cat([value[observed], (care[:, None] == torch.arange(1, len(CARE) + 1)).flatten().float()])
-    return {"record": rows[:, 0], "minute": rows[:, 1], "channel": rows[:, 2], "value": value}
+    return _ordered(rows, value)
 
 
-def standardised(observed: Tensors, training: Tensor) -> Tensor:
-    """The values between two quantiles of their channel, less its mean and over its deviation, all of `training`."""
-    channel, value = observed["channel"].long(), observed["value"]
-    used = training[observed["record"].long()]
-    order = channel[used].argsort(stable=True)
-    parts = value[used][order].split(torch.bincount(channel[used], minlength=len(CHANNELS)).tolist())
-    low, high, mean, deviation = torch.stack([moments(part) for part in parts], 1)[:, channel]
-    return (value.clamp(low, high) - mean) / deviation
+def _ordered(rows: Tensor, value: Tensor) -> Tensors:
+    """Rows of (record, minute, channel) in order of the channel, without those that a later one takes the place of."""
+    record, minute, channel = rows.long().unbind(1)
+    moments, place = torch.unique(record * 4096 + minute, return_inverse=True)  # in order of record, then of time
+    counts = torch.bincount(moments // 4096)
+    row = place - (counts.cumsum(0) - counts)[record]
+    order = (channel * len(moments) + place).argsort(stable=True)
+    key = (channel * len(moments) + place)[order]
+    last = order[torch.cat([key[1:] != key[:-1], torch.ones(1, dtype=torch.bool)])]
+    found = {"record": record, "minute": minute, "row": row, "channel": channel}
+    return {name: x[last].short() for name, x in found.items()} | {"value": value[last]}
+
+
+def among(observed: Tensors, part: Tensor) -> Tensors:
+    """The observations of some records, which are numbered anew in the order in which `part` has them."""
+    number = torch.full((len(observed["labels"]),), -1)
+    number[part] = torch.arange(len(part))
+    record = number[observed["record"].long()]
+    there = record >= 0
+    others = {name: observed[name][there] for name in ("minute", "row", "channel", "value")}
+    return {**others, "record": record[there], "labels": observed["labels"][part]}
+
+
+def standards(observed: Tensors) -> Tensor:
+    """What `moments` says of each channel, (4, C)."""
+    counts = torch.bincount(observed["channel"].long(), minlength=len(CHANNELS))
+    return torch.stack([moments(x) for x in observed["value"].split(counts.tolist())], 1)
 
 
 def moments(x: Tensor) -> Tensor:
@@ -214,20 +266,43 @@ def moments(x: Tensor) -> Tensor:
     return torch.stack([low, high, ordered.mean(), torch.where(deviation > 0, deviation, 1.0)])
 
 
-def dense(observed: Tensors) -> tuple[Tensor, Tensor]:
-    """Values (N, T, C) with NaN for what was not observed, and times (N, T) in hours, each record's own.
+def rounded(observed: Tensors, minutes: int) -> Tensors:
+    """The last observation of each channel within every so many minutes, whose number is its row."""
+    row = observed["minute"] // minutes
+    same = [observed[name] for name in ("record", "channel")] + [row]
+    last = torch.ones(len(row), dtype=torch.bool)
+    last[:-1] = torch.stack([x[1:] != x[:-1] for x in same]).any(0)
+    found = {**observed, "row": row, "minute": row * minutes}
+    return {name: x if name == "labels" else x[last] for name, x in found.items()}
 
-    A record that has fewer than T times ends with later ones, an hour apart, at which nothing was observed.
+
+def dense(observed: Tensors, length: int, channels: Tensor, wider: int = 1) -> tuple[Tensor, Tensor]:
+    """Values (N, T, W), standardised, T = `length`, and a mask of what was observed; others are 0.
+
+    W is `wider` times the number of channels, and beyond these nothing is.
     """
-    record, minute = observed["record"].long(), observed["minute"].long()
-    moments, place = torch.unique(record * 4096 + minute, return_inverse=True)  # in order of record, then of time
-    owner, size = moments // 4096, len(observed["labels"])
-    counts = torch.bincount(owner, minlength=size)
-    row = torch.arange(len(moments)) - (counts.cumsum(0) - counts)[owner]
-    values = torch.full((size, int(counts.max()), len(CHANNELS)), torch.nan)
-    values[record, row[place], observed["channel"].long()] = observed["value"]
-    times = torch.zeros(values.shape[:2])
-    times[owner, row] = (moments % 4096) / 60
-    last = times.gather(1, (counts - 1)[:, None])
-    index = torch.arange(values.shape[1])
-    return values, torch.where(index < counts[:, None], times, last + 1.0 + index - counts[:, None])
+    record, row, channel = (observed[name].long() for name in ("record", "row", "channel"))
+    low, high, mean, deviation = channels[:, channel]
+    values = torch.zeros(len(observed["labels"]), length, wider * len(CHANNELS))
+    mask = torch.zeros(values.shape, dtype=torch.bool)
+    values[record, row, channel] = (observed["value"].clamp(low, high) - mean) / deviation
+    mask[record, row, channel] = True
+    return values, mask
+
+
+def clock(observed: Tensors, length: int) -> Tensor:
+    """The times (N, T) of each record in hours; one of fewer than T times ends with later ones, an hour apart."""
+    record, row = observed["record"].long(), observed["row"].long()
+    times = torch.zeros(len(observed["labels"]), length)
+    times[record, row] = observed["minute"] / 60
+    last = torch.zeros(len(times), dtype=torch.int64).scatter_reduce_(0, record, row, "amax")[:, None]
+    after = torch.arange(length) - last
+    return torch.where(after > 0, times.gather(1, last) + after, times)
+
+
+def count(values: Tensor, mask: Tensor, usual: Tensor) -> None:
+    """Writes to the channels after the first C how often these were observed up to each time, over a usual number."""
+    often, seen = values[..., len(CHANNELS) :], mask[..., : len(CHANNELS)]
+    some = seen.any(-1, keepdim=True)
+    often.copy_(seen).cumsum_(1).div_(usual).mul_(some)
+    mask[..., len(CHANNELS) :] = some
