@@ -51,8 +51,11 @@ def rewritten(folder: Path, lines: str) -> tuple[Tensor, Tensor]:
     with zipfile.ZipFile(folder / "set-a.zip", "w") as file:
         for name, text in texts.items():
             file.writestr(name, text)
-    values, times = module.dense(module.parsed(folder))
-    return values[0], times[0]
+    observed = module.parsed(folder)
+    length = 1 + int(observed["row"].max())
+    as_they_are = torch.tensor([-torch.inf, torch.inf, 0.0, 1.0])[:, None].expand(-1, len(module.CHANNELS))
+    values, mask = module.dense(observed, length, as_they_are)
+    return torch.where(mask, values, torch.nan)[0], module.clock(observed, length)[0]
 
 
 def test_a_record_is_what_its_file_says(archive: Path) -> None:
@@ -100,6 +103,40 @@ def test_what_training_records_observed_is_standardised(archive: Path) -> None:
     assert not mask[..., CHANNEL["Albumin"]].any()
 
 
+def test_rounded_times_have_the_last_value_of_each_hour(archive: Path) -> None:
+    lines = "00:07,HR,73\n00:59,HR,60\n00:59,Temp,35\n01:00,HR,61\n01:59,Temp,36\n47:59,pH,7.4\n48:00,HR,50\n"
+    rewritten(archive, lines)
+    observed = module.rounded(module.parsed(archive), 60)
+    own = module.among(observed, torch.tensor([0]))
+    found = {
+        (int(row), module.CHANNELS[channel]): float(value)
+        for row, channel, value in zip(own["row"], own["channel"], own["value"], strict=True)
+        if module.CHANNELS[channel] in module.SERIES
+    }
+    expected = {(0, "HR"): 60, (0, "Temp"): 35, (1, "HR"): 61, (1, "Temp"): 36, (47, "pH"): 7.4, (48, "HR"): 50}
+    assert found == pytest.approx(expected)
+    data = PhysioNet2012(every=1.0, val_share=0.25, test_share=0.25)
+    values, mask, times, _ = data.load("train")
+    assert values.shape[1:] == data.spec.batch[0].shape == (49, len(module.CHANNELS))
+    assert torch.equal(times, torch.arange(49.0).expand(20, -1))
+    assert not values[~mask].any()
+
+
+def test_intensity_counts_what_was_observed_so_far(archive: Path) -> None:
+    shares = {"val_share": 0.25, "test_share": 0.25}
+    _, seen, *_ = PhysioNet2012(**shares).load("test")
+    values, mask, *_ = PhysioNet2012(**shares, intensity=True).load("test")
+    _, training, *_ = PhysioNet2012(**shares).load("train")
+    usual = 1 + training.double().sum(1).mean(0)
+    for n in range(len(seen)):
+        for k in range(seen.shape[1]):
+            so_far = seen[n, : k + 1].double().sum(0) / usual
+            some = bool(seen[n, k].any())
+            torch.testing.assert_close(values[n, k, 44:].double(), some * so_far, rtol=1e-6, atol=1e-6)
+            assert mask[n, k, 44:].tolist() == [some] * 44
+    assert torch.equal(mask[..., :44], seen)
+
+
 def test_values_beyond_two_quantiles_are_moved_to_them() -> None:
     x = torch.cat([torch.linspace(7.0, 7.8, 1999), torch.tensor([735.0])])
     low, high, mean, deviation = module.moments(x)
@@ -139,3 +176,11 @@ def test_missing_files_are_named_with_the_remedy(archive: Path, monkeypatch: pyt
 def test_bad_shares(shares: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PhysioNet2012(**shares)
+
+
+@pytest.mark.parametrize("every", [-1.0, 49.0, 0.001])
+def test_bad_roundings(every: float) -> None:
+    with pytest.raises(
+        ValueError, match=f"every must be a number of whole minutes in hours, from 0 to 48, got {every}"
+    ):
+        PhysioNet2012(every=every)

@@ -21,6 +21,7 @@ class BoostedSummary(ZooModule):
 
     s are seven numbers of each channel: how often it was observed, mean, deviation, least, greatest, first and last of
     its values; all but the first are missing (NaN) where it never was, and each split has a side for what is missing.
+    Of a channel that no training series has nothing depends.
     With two classes the logits are (0, F), otherwise F has a tree a class in each of the R rounds.
     No tree is deeper than `depth`, and no leaf has fewer than `samples` training series.
 
@@ -38,6 +39,7 @@ class BoostedSummary(ZooModule):
 
     tiny: ClassVar[dict[str, Any]] = {"rounds": 3}
     exceptions: ClassVar[dict[str, str]] = {"gradients": "trees have no gradient: they are fitted greedily"}
+    base: Tensor
 
     def __init__(
         self,
@@ -98,7 +100,8 @@ class BoostedSummary(ZooModule):
             early_stopping=False,
             random_state=0,
         )
-        boosting.fit(s.double().cpu().numpy(), labels.cpu().numpy())
+        known = torch.where(s.isnan().all(0), 0.0, s.double())  # what was never observed splits nothing
+        boosting.fit(known.cpu().numpy(), labels.cpu().numpy())
         self.base.copy_(torch.from_numpy(np.ravel(boosting._baseline_prediction)))
         for number, trees in enumerate(boosting._predictors):
             for output, tree in enumerate(trees):
