@@ -67,6 +67,28 @@ def test_states_are_those_of_a_plain_loop_in_time(cls: type[ControlledSDE], vari
 
 
 @every_model
+def test_a_prediction_can_be_repeated_and_depends_on_its_series_alone(cls: type[ControlledSDE]) -> None:
+    module, given = model(cls, num_classes=3, substeps=2), series()
+    assert not torch.equal(module(*given), module(*given))
+    module.eval()
+    expected = module(*given)
+    assert torch.equal(module(*given), expected)
+    some = torch.tensor([2, 0])
+    torch.testing.assert_close(module(*(part[some] for part in given)), expected[some], rtol=1e-12, atol=1e-12)
+
+
+def test_the_noise_of_evaluation_is_brownian() -> None:
+    module, size = model(LangevinSDE, substeps=4).eval(), 20_000
+    increments = module._same_noise(6, torch.zeros(2, size, dtype=torch.float64))
+    assert torch.equal(increments[:, 0], increments[:, 1])
+    mean, variance = increments[:, 0].mean(1), increments[:, 0].var(1)
+    # five deviations of the mean and the variance of 20,000 normal numbers of variance 1/4
+    assert bool((mean.abs() <= 5 * 0.5 / math.sqrt(size)).all())
+    assert bool(((variance - 0.25).abs() <= 5 * 0.25 * math.sqrt(2 / size)).all())
+    assert float(torch.corrcoef(increments[:, 0]).fill_diagonal_(0).abs().max()) <= 5 / math.sqrt(size)
+
+
+@every_model
 def test_a_state_depends_on_the_series_up_to_the_knot_after_it(cls: type[ControlledSDE]) -> None:
     module, (values, mask, times) = model(cls), series()
     mask = torch.ones_like(mask)

@@ -49,8 +49,11 @@ class ControlledSDE(ZooModule):
 
     With `num_classes` the output is that at the end, logits (N, num_classes) of a label, trained by the cross-entropy;
     without, it is that at all knots, the series itself (N, T, C), trained by the mean squared error of what was
-    observed. `forward` takes values (N, T, C), mask (N, T, C) and times (N, T); a batch may have labels after them. The
-    noise is drawn anew in each call by torch's generator. Trained by Adam.
+    observed. `forward` takes values (N, T, C), mask (N, T, C) and times (N, T); a batch may have labels after them. In
+    training the noise is drawn anew for each series by torch's generator. In evaluation all series have one and the
+    same noise, that of a fixed seed, so that a prediction depends on its series alone and can be repeated. The output
+    is one linear layer in both variants; the authors' classifiers end in two, with batch normalisation and dropout.
+    Trained by Adam.
 
     Raises ValueError for a size below 1, a horizon or lr that is not positive, another variant or interpolation.
     """
@@ -132,8 +135,16 @@ class ControlledSDE(ZooModule):
     def states(self, values: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """z at every knot, (T, N, hidden_channels)."""
         path = interpolate(values, mask, times / self.horizon, self.interpolation)
+        z, steps = self.z0(path.value(0)), path.pieces * self.substeps
+        noise = None if self.training else self._same_noise(steps, z)
         knots = range(path.pieces + 1)
-        return integrate_sde(_Driven(self, path), self.z0(path.value(0)), knots, "euler", 1 / self.substeps).states
+        return integrate_sde(_Driven(self, path), z, knots, "euler", 1 / self.substeps, noise).states
+
+    def _same_noise(self, steps: int, z: Tensor) -> Tensor:
+        """The increments of one path of noise, the same for all series and at each call."""
+        draw = torch.Generator(z.device).manual_seed(0)
+        unit = torch.randn(steps, 1, z.shape[1], generator=draw, device=z.device, dtype=z.dtype)
+        return (unit * self.substeps**-0.5).expand(-1, len(z), -1)
 
     def forward(self, values: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         states = self.states(values, mask, times)
