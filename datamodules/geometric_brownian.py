@@ -34,9 +34,7 @@ class GeometricBrownianPaths(Paths):
         batch_size: int = 16,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            {"train": train_size, "val": val_size, "test": test_size}, length, horizon, batch_size, seed
-        )
+        super().__init__({"train": train_size, "val": val_size, "test": test_size}, length, horizon, batch_size, seed)
         not_negative(sigma=sigma)
         if not start > 0:
             raise ValueError(f"start must be positive, got {start}")

@@ -23,15 +23,15 @@ class LorenzPaths(ArrayDataModule):
         dY = (X (28 - Z) - Y) dt     + 0.28 Y dW_2        X(0), Y(0), Z(0) ~ N(0, 1)
         dZ = (X Y - 8/3 Z) dt        + 0.3 Z dW_3
 
-    in Ito's sense, by Euler's method with `substeps` steps between any two of `length` equidistant times from 0 to
-    `horizon`. Each coordinate is normalised by mean and deviation of the training paths over all times, and then seen
-    with Gaussian noise. The start lies beside the saddle from which paths leave for either of two lobes.
+    in Ito's sense, at `length` equidistant times from 0 to `horizon`, by Euler's method with steps of at most `step`.
+    Each coordinate is normalised by mean and deviation of the training paths over all times, and then seen with
+    Gaussian noise. The start lies beside the saddle from which paths leave for either of two lobes.
 
     A batch is (values, mask, times, normals) of shapes (B, T, 3), the same of booleans, all true, (B, T) and
     (B, T, latent_features). `normals` are standard normal numbers for models that draw a latent path: anew for each
     training batch, fixed for held-out paths. `truth` gives the normalised paths without noise, and `raw` the values
-    before normalising. Raises ValueError for a size below 1, a length below 2, and a horizon or noise that is not
-    positive.
+    before normalising. Raises ValueError for a size below 1, a length below 2, a horizon, noise or step that is not
+    positive, and for steps so long that the paths are not finite.
 
     Source: X. Li, T.-K. L. Wong, R. T. Q. Chen and D. Duvenaud, "Scalable gradients for stochastic differential
     equations", AISTATS 2020, arXiv:2001.01328, in the form of torchsde's Lorenz example: 1024 paths on [0, 2].
@@ -53,26 +53,26 @@ class LorenzPaths(ArrayDataModule):
         length: int = 50,
         horizon: float = 2.0,
         noise: float = 0.1,
-        substeps: int = 20,
+        step: float = 0.002,
         latent_features: int = 4,
         train_size: int = 1024,
         val_size: int = 512,
         test_size: int = 512,
-        batch_size: int = 128,
+        batch_size: int = 64,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, seed)
         sizes = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
-        for name, value in {**sizes, "substeps": substeps, "latent_features": latent_features}.items():
+        for name, value in {**sizes, "latent_features": latent_features}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if length < 2:
             raise ValueError(f"length must be at least 2, got {length}")
-        for name, size in {"horizon": horizon, "noise": noise}.items():
+        for name, size in {"horizon": horizon, "noise": noise, "step": step}.items():
             if not size > 0:
                 raise ValueError(f"{name} must be positive, got {size}")
         self.save_hyperparameters()
-        self.observations, self.horizon, self.substeps = length, horizon, substeps
+        self.observations, self.horizon, self.step = length, horizon, step
         self.noise, self.latent_features = noise, latent_features
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
 
@@ -121,10 +121,14 @@ class LorenzPaths(ArrayDataModule):
 
     def _paths(self, split: str) -> tuple[Tensor, torch.Generator]:
         """Paths (N, T, 3) before normalising, and the generator for the rest."""
-        draw, count = generator(self.seed, split, 0, 2**31), (self.observations - 1) * self.substeps
-        start, h = torch.randn(self.sizes[split], 3, generator=draw), self.horizon / count
-        steps = h**0.5 * torch.randn(count, *start.shape, generator=draw)
-        return lorenz(start, steps, h)[:, :: self.substeps], draw
+        gap, draw = self.horizon / (self.observations - 1), generator(self.seed, split, 0, 2**31)
+        substeps = math.ceil(gap / self.step - 1e-6)
+        start, h = torch.randn(self.sizes[split], 3, generator=draw), gap / substeps
+        steps = h**0.5 * torch.randn(substeps * (self.observations - 1), *start.shape, generator=draw)
+        paths = lorenz(start, steps, h)[:, ::substeps]
+        if not bool(paths.isfinite().all()):
+            raise ValueError(f"step must be shorter than {h:g} for paths that stay finite: take 0.002")
+        return paths, draw
 
 
 def lorenz(start: Tensor, steps: Tensor, h: float) -> Tensor:

@@ -37,9 +37,7 @@ class OrnsteinUhlenbeck(Paths):
         batch_size: int = 16,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            {"train": train_size, "val": val_size, "test": test_size}, length, horizon, batch_size, seed
-        )
+        super().__init__({"train": train_size, "val": val_size, "test": test_size}, length, horizon, batch_size, seed)
         not_negative(theta=theta, sigma=sigma)
         self.save_hyperparameters()
         self.theta, self.mu, self.sigma, self.start = theta, mu, sigma, start

@@ -95,9 +95,9 @@ class ObservedOrnsteinUhlenbeck(_SingleSeries):
 
         x_k = y(t_k) + noise xi_k,   t_k = k horizon / count,   k = 1 … count
 
-    The series is drawn from the law of the process, another one for each seed. All Gaussian, it has a likelihood and a
-    posterior in closed form. Batches are those of `SegmentedCosine`, and the last time is t_count. Raises ValueError for
-    a size below 1, and a step, horizon, noise, theta or sigma that is not positive.
+    The series is drawn from the law of the process, another one for each seed. All of it is Gaussian: likelihood and
+    posterior have closed forms. Batches are those of `SegmentedCosine`, and the last time is t_count. Raises ValueError
+    for a size below 1, and a step, horizon, noise, theta or sigma that is not positive.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ObservedOrnsteinUhlenbeck(_SingleSeries):
         mu: float = 0.0,
         sigma: float = 0.5,
         noise: float = 0.2,
-        count: int = 8,
+        count: int = 4,
         horizon: float = 2.0,
         step: float = 0.04,
         batch_size: int = 64,

@@ -17,7 +17,7 @@ from zoo.stochastic._variational import Annealing, normal_divergence, paths, sco
 
 
 class ContextEncoder(nn.Module):
-    """What a series holds from each of its times on, (N, T, context): a GRU that reads it from its end to its beginning.
+    """What a series holds from each of its times on, (N, T, context): a GRU that reads it from its end backward.
 
     It is fed the values, their mask and the time until the next.
     """
@@ -40,7 +40,7 @@ class ContextEncoder(nn.Module):
 
 
 class ElementwiseDiffusion(nn.Module):
-    """g_i(z_i) in (0, 1), by a small network for each component: g_i = sigmoid(c_i . softplus(a_i z_i + b_i) + d_i)."""
+    """g_i(z_i) in (0, 1), by a small network for each component: g_i = sigmoid(c_i . tanh(a_i z_i + b_i) + d_i)."""
 
     def __init__(self, latent: int, hidden: int) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class ElementwiseDiffusion(nn.Module):
         self.offset = nn.Parameter(torch.zeros(latent))
 
     def forward(self, z: Tensor) -> Tensor:
-        hidden = F.softplus(z[..., None] * self.slope + self.shift)
+        hidden = (z[..., None] * self.slope + self.shift).tanh()
         return ((hidden * self.readout).sum(-1) + self.offset).sigmoid()
 
 
 def rate(in_features: int, hidden: int, latent: int) -> nn.Sequential:
     """A drift's network."""
     return nn.Sequential(
-        *(nn.Linear(in_features, hidden), nn.Softplus(), nn.Linear(hidden, hidden), nn.Softplus()),
+        *(nn.Linear(in_features, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()),
         nn.Linear(hidden, latent),
     )
 
@@ -74,8 +74,8 @@ class LatentSDE(ZooModule):
     p and q are normal with independent components, and c, between two times, is what a GRU that reads the series
     backward in time knows from the later one on. g is diagonal, each entry a function of its own component, in (0, 1).
     The likelihood is that of the observed values alone, each with the known deviation `noise`. Both equations are
-    solved by Euler's method with a step between any two times; to refine it, add times at which nothing was observed.
-    The divergence weighs n / `warm_up` in the loss of the n-th training batch, and 1 from then on.
+    solved by Euler's method with a step between any two times; to refine it, train with more times, at which nothing
+    was observed. The divergence weighs n / `warm_up` in the loss of the n-th training batch, and 1 from then on.
 
     `forward` maps values (N, T, C), mask (N, T, C) and times (N, T) to the series (N, T, C) of the posterior path that
     begins at q's mean and has no noise; where f is linear in z it is the posterior's mean. `generate` makes new series,
@@ -87,8 +87,9 @@ class LatentSDE(ZooModule):
 
     Source: X. Li, T.-K. L. Wong, R. T. Q. Chen and D. Duvenaud, "Scalable gradients for stochastic differential
     equations", AISTATS 2020, arXiv:2001.01328, in the form of torchsde's Lorenz example. Deliberate differences:
-    smaller networks, those of g a quarter as wide as the others; differentiated step by step, where the paper has an
-    adjoint; the encoder is told mask and gaps.
+    smaller networks, those of g a quarter as wide as the others; SiLU, and tanh in g, in place of softplus, which takes
+    longer than all else; differentiated step by step, where the paper has an adjoint; the encoder is told mask and
+    gaps.
     """
 
     vectorizes = True
@@ -101,7 +102,7 @@ class LatentSDE(ZooModule):
         latent_features: int = 4,
         context_features: int = 16,
         hidden_features: int = 64,
-        warm_up: int = 500,
+        warm_up: int = 360,
         lr: float = 1e-2,
     ) -> None:
         super().__init__()

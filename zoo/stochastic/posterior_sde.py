@@ -66,12 +66,13 @@ class PosteriorSDE(ZooModule):
         self.scale, self.likelihood, self.lr = scale, likelihood, lr
         self.theta, self.mu, self.sigma = theta, mu, sigma
         self.log_variance_0 = math.log(sigma**2 / (2 * theta))
+        last = nn.Linear(hidden_features, in_channels)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.field = nn.Sequential(
             *(nn.Linear(2 + in_channels, hidden_features), nn.Tanh()),
-            *(nn.Linear(hidden_features, hidden_features), nn.Tanh(), nn.Linear(hidden_features, in_channels)),
+            *(nn.Linear(hidden_features, hidden_features), nn.Tanh(), last),
         )
-        nn.init.zeros_(self.field[-1].weight)
-        nn.init.zeros_(self.field[-1].bias)
         self.mean = nn.Parameter(torch.full((in_channels,), float(mu)))
         self.log_variance = nn.Parameter(torch.full((in_channels,), self.log_variance_0))
         self.annealing = Annealing(warm_up)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -58,6 +57,8 @@ class Evidence(pl.Callback):
 
         test/evidence          log p(x), of the prior's steps as they are taken
         test/gap               how far the bound is below it: KL of the posterior process to the posterior
+        test/floor             the least gap of any drift: the posterior's steps have a smaller variance v_k than the
+                               process's s_k = sigma^2 dt_k, sum_k (s_k / v_k - 1 - log(s_k / v_k)) / 2
         test/mean_error        root mean square, over times, of the mean's error in deviations of the posterior
         test/deviation_error   the same of the deviation's relative error
 
@@ -81,9 +82,11 @@ class Evidence(pl.Callback):
         seen = mask[0, :, 0]
         covariance = chain(pl_module.theta, pl_module.sigma, times[0].double())
         known = values[0, seen, 0].double() - pl_module.mu
-        evidence, mean, deviation = conditioned(covariance, seen, known, pl_module.scale)
+        evidence, mean, posterior = conditioned(covariance, seen, known, pl_module.scale)
+        deviation = posterior.diagonal().sqrt()
         found = {
             "evidence": evidence,
+            "floor": floor(posterior, pl_module.sigma, times[0].double()),
             "gap": evidence - (log_likelihood - kl).mean(),
             "mean_error": ((paths.mean(0) - pl_module.mu - mean) / deviation).square().mean().sqrt(),
             "deviation_error": (paths.std(0) / deviation - 1).square().mean().sqrt(),
@@ -123,10 +126,19 @@ def chain(theta: float, sigma: float, times: Tensor) -> Tensor:
 
 
 def conditioned(covariance: Tensor, seen: Tensor, values: Tensor, noise: float) -> tuple[Tensor, Tensor, Tensor]:
-    """log p of values (K,) seen with normal noise, and mean and deviation (T,) of a centred process given them."""
+    """log p of values (K,) seen with normal noise, and mean (T,) and covariance of a centred process given them."""
     across = covariance[:, seen]
     known = across[seen] + noise**2 * torch.eye(len(values), dtype=values.dtype, device=values.device)
     gain = torch.linalg.solve(known, across, left=False)
-    variance = covariance.diagonal() - (gain * across).sum(1)
     evidence = MultivariateNormal(torch.zeros_like(values), known).log_prob(values)
-    return evidence, gain @ values, variance.clamp(min=math.ulp(0.0)).sqrt()
+    return evidence, gain @ values, covariance - gain @ across.T
+
+
+def floor(posterior: Tensor, sigma: float, times: Tensor) -> Tensor:
+    """The divergence from a posterior, of covariance (T, T), of the nearest process with steps of variance sigma^2 dt.
+
+    Given y_k a step of the posterior, which is Markov, has a variance that does not depend on y_k.
+    """
+    across, variance = posterior.diagonal(1), posterior.diagonal()
+    ratio = sigma**2 * times.diff() / (variance[1:] - across.square() / variance[:-1])
+    return (ratio - 1 - ratio.log()).sum() / 2
