@@ -7,16 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from datamodules._spec import Field
-
-
-class Times(Field):
-    """The times of a series, which increase, in examples too: from 0 to 1."""
-
-    def example(self, batch_size: int, device: str) -> Tensor:
-        times = super().example(batch_size, device)
-        return times if device == "meta" else times.softmax(-1).cumsum(-1)
-
 
 @dataclass(frozen=True)
 class IrregularSeries:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from datamodules._arrays import ArrayDataModule, generator
-from datamodules._irregular import Times
 from datamodules._spec import Field, Spec
+from datamodules._times import Times
 
 
 class Paths(ArrayDataModule):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from datamodules._arrays import ArrayDataModule, generator
-from datamodules._irregular import Times
 from datamodules._spec import Field, Spec
+from datamodules._times import Times
 
 VOLATILITY = (0.1, 0.28, 0.3)
 
@@ -56,8 +56,8 @@ class LorenzPaths(ArrayDataModule):
         step: float = 0.002,
         latent_features: int = 4,
         train_size: int = 1024,
-        val_size: int = 512,
-        test_size: int = 512,
+        val_size: int = 2048,
+        test_size: int = 2048,
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:

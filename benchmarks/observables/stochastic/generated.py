@@ -45,7 +45,8 @@ class GeneratedPaths(pl.Callback):
         sets = {"": pl_module.generate(times, normals), "_floor": other, "_gaussian": gaussian(other, len(truth), draw)}
         for name, paths in sets.items():
             pl_module.log(f"test/energy{name}", energy(paths.flatten(1), truth.flatten(1)))
-            pl_module.log(f"test/marginal{name}", energy(paths.transpose(0, 1), truth.transpose(0, 1)).mean())
+            at_times = [energy(x, y) for x, y in zip(paths.unbind(1), truth.unbind(1), strict=True)]
+            pl_module.log(f"test/marginal{name}", torch.stack(at_times).mean())
         found = pl_module(values, mask, times)
         pl_module.log("test/reconstruction", (found - truth).square().mean().sqrt())
         arrays = {"truth": truth, "generated": sets[""], "gaussian": sets["_gaussian"], "reconstructed": found}
