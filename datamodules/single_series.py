@@ -111,7 +111,7 @@ class ObservedOrnsteinUhlenbeck(_SingleSeries):
         step: float = 0.04,
         batch_size: int = 64,
         steps_per_epoch: int = 100,
-        test_size: int = 4096,
+        test_size: int = 16384,
         seed: int = 0,
     ) -> None:
         for name, value in {"horizon": horizon, "noise": noise, "theta": theta, "sigma": sigma}.items():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
-from benchmarks.observables.stochastic.generated import GeneratedPaths, energy, gaussian
+from benchmarks.observables.stochastic.generated import GeneratedPaths, energy, gaussian, log_density
 from benchmarks.observables.stochastic.posterior_paths import (
     Evidence,
     PosteriorPaths,
@@ -345,6 +345,14 @@ def test_the_gaussian_control_has_the_moments_of_the_paths() -> None:
     bound = 5 * (2 / 100_000) ** 0.5 * covariance.diagonal().max()  # of an entry's deviation, at most
     assert float((drawn.T.cov() - covariance).abs().max()) < float(bound)
     assert float((drawn.mean(0) - given.flatten(1).mean(0)).abs().max()) < 5 * (float(bound) / 100_000) ** 0.5 + 0.02
+
+
+def test_the_gaussian_control_has_the_likelihood_of_its_law() -> None:
+    """In the mean -d/2 (1 + log(2 pi s^2)) nats for d independent normals of deviation s, whatever their means."""
+    draw = torch.Generator().manual_seed(0)
+    given, others = (0.3 * torch.randn(20_000, 2, 3, generator=draw) + torch.arange(3) for _ in "ab")
+    truth = -3 * (1 + math.log(2 * math.pi * 0.09))
+    assert float(log_density(others, given).mean()) == pytest.approx(truth, abs=5 * math.sqrt(3 / 20_000))
 
 
 def test_spreads_tell_a_path_that_relaxes_from_one_that_is_seen() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
 SHOWN = 32  # paths that are recorded
 
@@ -20,12 +21,15 @@ class GeneratedPaths(pl.Callback):
         test/marginal            mean over the times of the energy distance of the points at one time
         test/marginal_floor, test/marginal_gaussian, the same of both
         test/reconstruction      root mean squared difference of `forward` of what was seen to the truth
+        test/over_gaussian       the ELBO less the log-density of the test series under a Gaussian process with mean and
+                                 covariance of the training series, whose likelihood is exact: nats a series
 
         energy distance   2 E|x - y| - E|x - x'| - E|y - y'|, |.| the root mean square over coordinates
 
     of as many paths on either side; it is 0 for equal laws and infinitely many paths alone. All paths are without
     observation noise. Records the first of `truth`, of `generated`, of a Gaussian process (`gaussian`), and of
-    `reconstructed`, (N, T, C). For models that `generate`, and data modules with a `truth`.
+    `reconstructed`, (N, T, C). For models that `generate`, and data modules with a `truth` whose series
+    are observed everywhere.
     """
 
     per_replica = True
@@ -47,6 +51,9 @@ class GeneratedPaths(pl.Callback):
             pl_module.log(f"test/energy{name}", energy(paths.flatten(1), truth.flatten(1)))
             at_times = [energy(x, y) for x, y in zip(paths.unbind(1), truth.unbind(1), strict=True)]
             pl_module.log(f"test/marginal{name}", torch.stack(at_times).mean())
+        log_likelihood, kl = pl_module.bound((values, mask, times, normals))
+        control = log_density(values, data.tensors("train")[0])
+        pl_module.log("test/over_gaussian", (log_likelihood - kl).mean() - control.mean())
         found = pl_module(values, mask, times)
         pl_module.log("test/reconstruction", (found - truth).square().mean().sqrt())
         arrays = {"truth": truth, "generated": sets[""], "gaussian": sets["_gaussian"], "reconstructed": found}
@@ -61,6 +68,13 @@ def energy(x: Tensor, y: Tensor) -> Tensor:
         return torch.cdist(a, b).mean((-2, -1)) / a.shape[-1] ** 0.5
 
     return 2 * apart(x, y) - apart(x, x) - apart(y, y)
+
+
+def log_density(values: Tensor, given: Tensor) -> Tensor:
+    """log p of series (N, T, C), (N,), under a Gaussian process with mean and covariance of those given."""
+    flat = given.flatten(1).double()  # in single precision the covariance may not be positive
+    found: Tensor = MultivariateNormal(flat.mean(0), flat.T.cov()).log_prob(values.flatten(1).double())
+    return found.to(values.dtype)
 
 
 def gaussian(paths: Tensor, count: int, generator: torch.Generator) -> Tensor:
