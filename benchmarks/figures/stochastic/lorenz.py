@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.figures.axes import COLOURS
 from benchmarks.store import Result
 
-KINDS = {"energy": "the model's prior", "energy_gaussian": "a Gaussian process", "energy_floor": "other data"}
+KINDS = {"energy": "generated", "energy_gaussian": "a Gaussian\nprocess", "energy_floor": "other data"}
 
 
 def generated(results: Sequence[Result]) -> Figure:
@@ -27,11 +27,12 @@ def generated(results: Sequence[Result]) -> Figure:
         axes.set(title=title, xticklabels=[], yticklabels=[], zticklabels=[])
         axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
         axes.view_init(elev=15, azim=-60)
+        axes.set_box_aspect(None, zoom=1.2)
     last = figure.add_subplot(1, 4, 4)
     last.spines[["top", "right"]].set_visible(False)
     found = np.array([[result.metrics[f"test/{kind}"] for kind in KINDS] for result in results])
     last.plot(np.arange(len(KINDS)), found.T, ".", ms=6, color=COLOURS[0])
     last.plot(np.arange(len(KINDS)), found.mean(0), "_", ms=22, mew=2, color=COLOURS[0])
-    last.set_xticks(range(len(KINDS)), [name.replace(" ", "\n", 1) for name in KINDS.values()], fontsize=8)
+    last.set_xticks(range(len(KINDS)), list(KINDS.values()), fontsize=8)
     last.set(ylabel="energy distance of whole paths", yscale="log", title="To test paths, all seeds", xlim=(-0.5, 2.5))
     return figure
