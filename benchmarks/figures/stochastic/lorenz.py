@@ -27,7 +27,7 @@ def generated(results: Sequence[Result]) -> Figure:
         axes.set(title=title, xticklabels=[], yticklabels=[], zticklabels=[])
         axes.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
         axes.view_init(elev=15, azim=-60)
-        axes.set_box_aspect(None, zoom=1.2)
+        axes.set_box_aspect(None, zoom=1.1)
     last = figure.add_subplot(1, 4, 4)
     last.spines[["top", "right"]].set_visible(False)
     found = np.array([[result.metrics[f"test/{kind}"] for kind in KINDS] for result in results])
