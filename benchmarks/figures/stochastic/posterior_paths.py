@@ -35,8 +35,8 @@ def beyond(results: Sequence[Result]) -> Figure:
     right.plot(times, high - low, lw=1, color=PRIOR, label="prior")
     right.plot(times[first["mask"]], np.zeros(first["mask"].sum()), "|", color="k", label="seen")
     right.set(xlabel="t", ylabel="width of the middle half", title="What is not seen stays open")
-    for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
+    left.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8, loc="center", bbox_to_anchor=(0.5, 0.72))
     return figure
 
 
