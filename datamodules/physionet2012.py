@@ -27,6 +27,7 @@ from datamodules._intensive_care import (
 )
 from datamodules._kept import Tensors, kept
 from datamodules._spec import Field, Spec
+from datamodules._times import Times
 from datamodules.irregular_series import stratified
 
 #: Of the files: the most times of any record, and how many records there are of each class.
@@ -104,7 +105,7 @@ class PhysioNet2012(ArrayDataModule):
     def spec(self) -> Spec:
         channels, classes = len(CHANNELS) * (1 + self.intensity), len(CLASSES)
         shape = (1 + STAY // self.minutes if self.minutes else LONGEST, channels)
-        fields = (Field(shape), Field(shape, torch.bool), Field(shape[:1]), Field((), torch.int64, classes))
+        fields = (Field(shape), Field(shape, torch.bool), Times(shape[:1]), Field((), torch.int64, classes))
         test = [round(self.test_share * count) for count in CLASSES]
         share = self.val_share / (1 - self.test_share)
         val = [round(share * (count - out)) for count, out in zip(CLASSES, test, strict=True)]
