@@ -23,7 +23,7 @@ class OptimisticAdam(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "beta_2": beta_2, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

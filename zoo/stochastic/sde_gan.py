@@ -62,9 +62,9 @@ class Generator(SDE):
 
 
 class Critic(nn.Module):
-    """D(Y) = b . H(T): dH = F(t, H) d(t, gain Y) along the lines between the points of Y, H(0) = a network of gain Y(0).
+    """D(Y) = b . H(T): dH = F(t, H) d(t, gain Y) along the lines between the points of Y, H(0) from gain Y(0).
 
-    F ends in tanh, and reads the time in units of the whole interval.
+    H(0) comes from a network; F is one that ends in tanh, and reads the time in units of the whole interval.
     """
 
     def __init__(self, hidden: int, width: int, channels: int, gain: float) -> None:
@@ -92,7 +92,7 @@ class Critic(nn.Module):
         return integrate(rate, h, knots, "midpoint", 1.0, jumps=range(path.pieces)).states[-1]
 
     @property
-    def weights(self) -> list[nn.Parameter]:
+    def weights(self) -> list[Tensor]:
         """Those of the linear maps, without what is added."""
         return [part.weight for part in self.modules() if isinstance(part, nn.Linear)]
 
@@ -140,7 +140,8 @@ class SDEGAN(ZooModule):
     accurate gradients for neural SDEs", NeurIPS 2021, arXiv:2105.13493. Deliberate differences: heun, differentiated
     step by step, in place of reversible Heun and its adjoint; a critic that is solved by the midpoint rule; networks
     that read time in units of the interval; learning rates that fall; and optimistic steps, of which far fewer
-    are needed; and the `gain`, which is 1 there. D sees the points of Y and the lines between them, also where Y is generated, as in torchsde's example.
+    are needed; and the `gain`, which is 1 there. D sees the points of Y and the lines between them, also where Y is
+    generated, as in torchsde's example.
     """
 
     tiny: ClassVar[dict[str, Any]] = {"hidden_features": 4, "width": 4}
@@ -210,7 +211,8 @@ class SDEGAN(ZooModule):
         return {"loss": self.gap(paths / self.scale, self.average(*noise, self.method))}
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        optimizer, total = self.optimizers(), self.trainer.estimated_stepping_batches
+        optimizer: Any = self.optimizers()
+        total = self.trainer.estimated_stepping_batches
         paths, *noise = batch
         made = self.generator(*noise, self.method)
         # of this the value is `made`, and the gradient that of -made: what the critic descends, the generator climbs
