@@ -164,7 +164,7 @@ class SDEGAN(ZooModule):
         critic_lr: float = 1e-2,
         weight_decay: float = 0.0,
         falling: bool = True,
-        averaged: float = 0.5,
+        averaged: float = 0.25,
     ) -> None:
         super().__init__()
         at_least(1, channels=channels, start_features=start_features, noise_channels=noise_channels)
