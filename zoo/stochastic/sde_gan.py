@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from zoo._checks import at_least, not_negative, one_of, positive
 from zoo._interpolation import Path, interpolate
 from zoo._module import ZooModule
-from zoo._solvers import SDE, SOLVERS, integrate, integrate_sde, with_time
+from zoo._solvers import SDE, integrate, integrate_sde, with_time
 from zoo.stochastic._optimistic import OptimisticAdam
 
 
@@ -54,9 +54,9 @@ class Generator(SDE):
         f, g = (field(x).tanh() for field in self.fields)
         return f, g.unflatten(-1, self.shape)
 
-    def forward(self, start: Tensor, normals: Tensor, method: str) -> Tensor:
-        """Y (N, T, channels) by steps of 1, of start (N, .) and of increments of W over them, (N, T - 1, noise)."""
-        x = integrate_sde(self, self.start(start), self.times, method, noise=normals.movedim(1, 0).contiguous())
+    def forward(self, start: Tensor, normals: Tensor) -> Tensor:
+        """Y (N, T, channels) by Heun steps of 1, of start (N, .) and of the increments of W, (N, T - 1, noise)."""
+        x = integrate_sde(self, self.start(start), self.times, "heun", noise=normals.movedim(1, 0).contiguous())
         out: Tensor = self.readout(x.states).movedim(0, 1)
         return out
 
@@ -129,19 +129,17 @@ class SDEGAN(ZooModule):
     `forward` maps normal numbers start (N, start_features) and normals (N, length - 1, noise_channels), the increments
     of W, to paths (N, length, channels) at t = 0, 1, …, length - 1 in the units of the data, which are divided by
     `scale` for both networks. A batch is (paths, start, normals). Logged are the `loss` of the critic, E D(Y) -
-    E D(Y_data), and in training the `steepness`, its largest weight in units of the bound: at most 1 where clipped. The
-    `method` is one of heun, midpoint and reversible_heun; heun, a loop of our own, is the fastest.
+    E D(Y_data), and in training the `steepness`, its largest weight in units of the bound: at most 1 where clipped.
 
     Raises ValueError for a size below 1, a length below 2, a scale, gain or rate that is not positive, a share outside
-    [0, 1], a negative weight decay, and for another method or optimizer.
+    [0, 1], a negative weight decay, and for another optimizer.
 
     Source: P. Kidger, J. Foster, X. Li, H. Oberhauser and T. Lyons, "Neural SDEs as infinite-dimensional GANs", ICML
     2021, arXiv:2102.03657; clip, LipSwish and reversible Heun: P. Kidger, J. Foster, X. Li and T. Lyons, "Efficient and
-    accurate gradients for neural SDEs", NeurIPS 2021, arXiv:2105.13493. Deliberate differences: heun, differentiated
-    step by step, in place of reversible Heun and its adjoint; a critic that is solved by the midpoint rule; networks
-    that read time in units of the interval; learning rates that fall; and optimistic steps, of which far fewer
-    are needed; and the `gain`, which is 1 there. D sees the points of Y and the lines between them, also where Y is
-    generated, as in torchsde's example.
+    accurate gradients for neural SDEs", NeurIPS 2021, arXiv:2105.13493. Deliberate differences: Heun's method in steps
+    of 1, differentiated step by step, in place of reversible Heun and its adjoint; the midpoint rule for the critic;
+    networks that read time in units of the interval; learning rates that fall; optimistic steps; and the `gain`, which
+    is 1 there. D sees the points of Y and the lines between them, also where Y is generated, as in torchsde's example.
     """
 
     tiny: ClassVar[dict[str, Any]] = {"hidden_features": 4, "width": 4}
@@ -157,7 +155,6 @@ class SDEGAN(ZooModule):
         width: int = 16,
         scale: float = 1.0,
         gain: float = 2.0,
-        method: str = "heun",
         clip: bool = True,
         optimizer: str = "optimistic",
         lr: float = 2e-3,
@@ -174,11 +171,10 @@ class SDEGAN(ZooModule):
         not_negative(weight_decay=weight_decay, averaged=averaged)
         if averaged > 1:
             raise ValueError(f"averaged must be a share of the steps, at most 1, got {averaged}")
-        one_of(SOLVERS["stratonovich"], method=method)
         one_of(OPTIMIZERS, optimizer=optimizer)
         self.save_hyperparameters()
         self.automatic_optimization = False
-        self.scale, self.method, self.clips = scale, method, clip
+        self.scale, self.clips = scale, clip
         self.falling, self.averaged = falling, averaged
         self.recipe = (optimizer, lr, critic_lr, weight_decay)
         self.generator = Generator(start_features, noise_channels, hidden_features, width, channels, length)
@@ -195,7 +191,7 @@ class SDEGAN(ZooModule):
         self.average.load_state_dict(self.generator.state_dict())
 
     def forward(self, start: Tensor, normals: Tensor) -> Tensor:
-        out: Tensor = self.scale * self.average(start, normals, self.method)
+        out: Tensor = self.scale * self.average(start, normals)
         return out
 
     def inputs(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -208,13 +204,13 @@ class SDEGAN(ZooModule):
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         paths, *noise = batch
-        return {"loss": self.gap(paths / self.scale, self.average(*noise, self.method))}
+        return {"loss": self.gap(paths / self.scale, self.average(*noise))}
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         optimizer: Any = self.optimizers()
         total = self.trainer.estimated_stepping_batches
         paths, *noise = batch
-        made = self.generator(*noise, self.method)
+        made = self.generator(*noise)
         # of this the value is `made`, and the gradient that of -made: what the critic descends, the generator climbs
         loss = self.gap(paths / self.scale, 2 * made.detach() - made)
         optimizer.zero_grad()
