@@ -202,7 +202,7 @@ def test_optimistic_steps_reach_a_saddle_from_which_plain_ones_run_away() -> Non
             gx, gy = y.detach().clone(), -x.detach().clone()
             x.grad, y.grad = gx, gy
             steps.step()
-        return math.hypot(float(x), float(y))
+        return math.hypot(float(x.detach()), float(y.detach()))
 
     assert distance(None) < 0.1 * math.hypot(0.3, 0.2) < distance(0.0)
 

@@ -50,7 +50,7 @@ def _densities(axes: Axes, arrays: dict[str, Any]) -> None:
             values = np.clip((arrays[name][:, time] - mean) / deviation, -4, 4)
             density, _ = np.histogram(values, edges, density=True)
             axes.stairs(density + number, edges, baseline=number, fill=name == "made", **style)
-        axes.annotate(f"t = {time}", (-3.9, number + 0.7), fontsize=8)
+        axes.annotate(f"t = {time}", (4, number + 0.2), ha="right", fontsize=8)
     axes.set(xlabel="deviations of the process from its mean", yticks=[], title="Densities (outline: the process)")
 
 
