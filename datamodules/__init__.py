@@ -17,6 +17,7 @@ _MODULES = {
     "Electrolysis": "electrolysis",
     "FashionMNIST": "images",
     "Field": "_spec",
+    "ForcedOrnsteinUhlenbeck": "forced_ornstein_uhlenbeck",
     "Gaussian": "densities",
     "GaussianPairs": "gaussian_pairs",
     "GeometricBrownianPaths": "geometric_brownian",
