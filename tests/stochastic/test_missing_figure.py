@@ -50,7 +50,7 @@ def results(tmp_path: Path) -> list[Result]:
 def means(axes: Axes) -> dict[str, list[float]]:
     """What the lines with a label show."""
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
-    return {str(line.get_label()): [float(y) for y in line.get_ydata()] for line in lines}  # type: ignore[union-attr]
+    return {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in lines}
 
 
 def test_lines_are_means_over_seeds_of_a_class(results: list[Result]) -> None:
