@@ -18,14 +18,13 @@ SHOWN = 0  # of the test series
 def told(results: Sequence[Result]) -> Figure:
     """A test path of the first seed as each model tells it, and the test errors of all seeds beside two floors."""
     figure, (left, right) = panels(2)
-    firsts: dict[str, Result] = {}
+    firsts: dict[str, dict[str, Any]] = {}
     for result in results:
-        firsts.setdefault(result.model, result)
-    arrays = next(iter(firsts.values())).arrays()
-    left.plot(arrays["times"][SHOWN], arrays["values"][SHOWN, :, 0], "o-", ms=4, lw=0.8, color="0.6", label="the path")
-    for number, (label, result) in enumerate(firsts.items()):
-        own = result.arrays()
-        left.plot(own["times"][SHOWN], own["told"][SHOWN, :, 0], lw=1.3, color=COLOURS[number], label=label)
+        firsts.setdefault(result.model, {name: array[0][SHOWN] for name, array in result.arrays().items()})
+    path = next(iter(firsts.values()))
+    left.plot(path["times"], path["values"][:, 0], "o-", ms=4, lw=0.8, color="0.6", label="the path")
+    for number, (label, own) in enumerate(firsts.items()):
+        left.plot(own["times"], own["told"][:, 0], lw=1.3, color=COLOURS[number], label=label)
     left.set(xlabel="time, in units of the whole", ylabel="x", title="A path, and what models tell of it")
     left.legend(frameon=False, fontsize=8)
     _errors(right, results, list(firsts))
@@ -36,10 +35,13 @@ def _errors(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> Non
     for number, label in enumerate(labels):
         own = [result.metrics["test/loss"] for result in results if result.model == label]
         axes.plot([number] * len(own), own, "o", ms=4, color=COLOURS[number], alpha=0.6)
-    texts = ("who sees the start alone: mean variance", "who sees the value before: variance of a step")
-    for floor, text in zip(floors(results[0].config()["data"]["init_args"]), texts, strict=True):
+    start, before = floors(results[0].config()["data"]["init_args"])
+    for floor, text, side, place in (  # each where no dots are expected
+        (start, "knowing the start alone:\nmean variance", "left", 0),
+        (before, "knowing the value before:\nvariance of a step", "right", 1),
+    ):
         axes.axhline(floor, color="0.4", lw=0.9, ls="--")
-        axes.annotate(text, (1, floor), (0, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=8)
+        axes.annotate(text, (place, floor), (0, 3), ("axes fraction", "data"), "offset points", ha=side, fontsize=8)
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylabel="test mean squared error", ylim=(0, None), title="Errors, and the least ones: a dot a seed")
 
