@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules._arrays import generator
 from datamodules._irregular import IrregularSeries
 from datamodules._spec import Field, Spec
+from datamodules._times import Times
 from datamodules.series import Archived
 
 
@@ -53,7 +54,7 @@ class IrregularUCR(Archived):
         fields = (
             Field((length, channels)),
             Field((length, channels), torch.bool),
-            Field((length,)),
+            Times((length,)),
             Field((), torch.int64, classes),
         )
         sizes = {split: len(self.load(split)[0]) for split in ("train", "val", "test")}

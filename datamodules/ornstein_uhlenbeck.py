@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from datamodules._arrays import ArrayDataModule, generator
-from datamodules._spec import Field, Spec
+from datamodules._paths import Paths, not_negative
 
 
-class OrnsteinUhlenbeck(ArrayDataModule):
+class OrnsteinUhlenbeck(Paths):
     """Paths by Euler's method, X_{k+1} = X_k + theta (mu - X_k) h + sigma sqrt(h) xi_k, X_0 = `start`, h = T / length.
 
     A batch is (values, mask, times): (B, length, 1), the same of booleans, all true, and (B, length), equidistant from
@@ -38,34 +37,18 @@ class OrnsteinUhlenbeck(ArrayDataModule):
         batch_size: int = 16,
         seed: int = 0,
     ) -> None:
-        super().__init__(batch_size, seed)
-        sizes = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if length < 2:
-            raise ValueError(f"length must be at least 2, got {length}")
-        if not horizon > 0:
-            raise ValueError(f"horizon must be positive, got {horizon}")
-        for name, rate in {"theta": theta, "sigma": sigma}.items():
-            if not rate >= 0:
-                raise ValueError(f"{name} must not be negative, got {rate}")
+        super().__init__({"train": train_size, "val": val_size, "test": test_size}, length, horizon, batch_size, seed)
+        not_negative(theta=theta, sigma=sigma)
         self.save_hyperparameters()
         self.theta, self.mu, self.sigma, self.start = theta, mu, sigma, start
-        self.h, self.observations = horizon / length, length
-        self.sizes = {"train": train_size, "val": val_size, "test": test_size}
+        self.h = horizon / length
 
     @property
-    def spec(self) -> Spec:
-        shape = (self.observations, 1)
-        fields = (Field(shape), Field(shape, torch.bool), Field((self.observations,)))
-        return Spec(fields, {"in_channels": 1}, self.sizes, "1")
+    def grid(self) -> Tensor:
+        return torch.linspace(0, 1, self.observations)
 
-    def load(self, split: str) -> tuple[Tensor, ...]:
-        size = self.sizes[split]
-        noise = torch.randn(self.observations, size, 1, generator=generator(self.seed, split, 0, 2**31))
-        x = [torch.full((size, 1), self.start)]
+    def walked(self, noise: Tensor) -> Tensor:
+        x = [torch.full_like(noise[0], self.start)]
         for xi in noise[1:]:
             x.append(x[-1] + self.theta * (self.mu - x[-1]) * self.h + self.sigma * self.h**0.5 * xi)
-        values, times = torch.stack(x, 1), torch.linspace(0, 1, self.observations)
-        return values, torch.ones_like(values, dtype=torch.bool), times.repeat(size, 1)
+        return torch.stack(x, 1)

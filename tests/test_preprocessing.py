@@ -213,9 +213,17 @@ def test_a_density_of_raw_points_has_mass_one_in_their_own_unit(by: Any) -> None
     torch.testing.assert_close(model.predict(raw), model(scaled) - width.log().sum(), rtol=1e-5, atol=1e-5)
 
 
-def test_there_is_no_density_of_what_standardising_made_equal() -> None:
-    with pytest.raises(ValueError, match="standardise maps many series to one"):
-        carded(Normal(), ["standardise", 1]).predict(torch.randn(3, 2))
+@pytest.mark.parametrize("step", [["standardise", 1], ["at_least", 0.0], ["at_most", [1.0, 2.0]]])
+def test_there_is_no_density_of_what_a_step_made_equal(step: list[Any]) -> None:
+    with pytest.raises(ValueError, match=f"{step[0]} maps several inputs to one"):
+        carded(Normal(), step).predict(torch.randn(3, 2))
+
+
+def test_bounds_move_what_is_beyond_them_and_leave_gaps() -> None:
+    x = torch.tensor([[-3.0, 5.0], [0.5, torch.nan], [9.0, 0.0]])
+    found = preprocess(x, [["at_least", [0.0, 1.0]], ["at_most", 4.0]])
+    expected = torch.tensor([[0.0, 4.0], [0.5, torch.nan], [4.0, 1.0]])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,19 +37,28 @@ class Path:
     def value(self, s: float) -> Tensor:
         """X(s), (N, D)."""
         k, u = self._place(s)
-        total = self.coefficients[-1][k]
-        for c in self.coefficients[-2::-1]:
-            total = c[k] + u * total
-        return total
+        return _polynomial([c[k] for c in self.coefficients], u)
 
     def derivative(self, s: float) -> Tensor:
         """dX/ds, (N, D): at a knot that of the piece after it."""
         k, u = self._place(s)
-        degree = len(self.coefficients) - 1
-        total = degree * self.coefficients[-1][k]
-        for i in range(degree - 1, 0, -1):
-            total = i * self.coefficients[i][k] + u * total
-        return total
+        return _polynomial([i * c[k] for i, c in enumerate(self.coefficients)][1:], u)
+
+    def values(self, u: float) -> Tensor:
+        """X(k + u) in all pieces k at once, (K, N, D)."""
+        return _polynomial(self.coefficients, u)
+
+    def derivatives(self, u: float) -> Tensor:
+        """dX/ds at k + u in all pieces k at once, (K, N, D)."""
+        return _polynomial([i * c for i, c in enumerate(self.coefficients)][1:], u)
+
+
+def _polynomial(coefficients: Sequence[Tensor], u: float) -> Tensor:
+    """c_0 + c_1 u + c_2 u^2 + …"""
+    total = coefficients[-1]
+    for c in coefficients[-2::-1]:
+        total = c + u * total
+    return total
 
 
 def interpolate(values: Tensor, mask: Tensor, times: Tensor, kind: str = "linear") -> Path:

@@ -35,6 +35,8 @@ def _along(x: Tensor, value: float | list[float]) -> Any:
 
 
 STEPS: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "at_least": lambda x, least: x.float().clamp(min=_along(x, least)),
+    "at_most": lambda x, most: x.float().clamp(max=_along(x, most)),
     "divide": lambda x, by: x.float() / _along(x, by),
     "subtract": lambda x, what: x.float() - _along(x, what),
     "standardise": standardise,
@@ -79,7 +81,8 @@ def _is_number(value: Any) -> bool:
 
 
 def preprocess(raw: Tensor, steps: Sequence[Sequence[Any]]) -> Tensor:
-    """The steps in their order: `["divide", a]`, `["subtract", a]` in float32, `["standardise", ddof]`.
+    """The steps in their order: `["divide", a]`, `["subtract", a]`, `["at_least", a]`, `["at_most", a]` in float32, and
+    `["standardise", ddof]`. The third moves what is below a to a, and the fourth what is above it.
 
     A list in place of the number a has one for each entry of the last axis.
     """
@@ -94,8 +97,8 @@ def log_volume(described: Mapping[str, Any]) -> float:
     Raises ValueError for a step that is no change of variables.
     """
     for name, _ in described["preprocessing"]:
-        if name == "standardise":
-            raise ValueError("standardise maps many series to one: there is no density of raw input after it")
+        if name in ("standardise", "at_least", "at_most"):
+            raise ValueError(f"{name} maps several inputs to one: there is no density of raw input after it")
     divisors = [_numbers(step) for step in described["preprocessing"] if step[0] == "divide"]
     return -math.prod(described["raw_shape"]) * sum(fmean(math.log(abs(by)) for by in each) for each in divisors)
 

@@ -6,23 +6,24 @@ import ast
 import difflib
 import fnmatch
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
-BASE = "ZooModule"  # a class is a model when it derives from this base directly
+BASE = "ZooModule"  # a class is a model when it derives from this base, itself or by way of its family's private files
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One public class of a family."""
+    """One public class of a family, and what it derives from in the family's private files, nearest first."""
 
     family: str
     module: str
     node: ast.ClassDef
+    bases: tuple[ast.ClassDef, ...]
 
     @property
     def name(self) -> str:
@@ -34,7 +35,12 @@ class Entry:
 
     @property
     def is_model(self) -> bool:
-        return any(ast.unparse(base).rpartition(".")[2] == BASE for base in self.node.bases)
+        return any(BASE in _bases(node) for node in (self.node, *self.bases))
+
+
+def _bases(node: ast.ClassDef) -> list[str]:
+    """The names of the classes that a class derives from directly."""
+    return [ast.unparse(base).rpartition(".")[2] for base in node.bases]
 
 
 def families(root: Path = ROOT) -> list[str]:
@@ -43,12 +49,26 @@ def families(root: Path = ROOT) -> list[str]:
 
 
 def _classes(family: str, root: Path) -> Iterator[Entry]:
-    for path in sorted((root / family).glob("*.py")):
-        if path.stem.startswith("_"):
+    written = {path.stem: _top_level(path) for path in sorted((root / family).glob("*.py"))}
+    private = {node.name: node for stem, nodes in written.items() if stem.startswith("_") for node in nodes}
+    for stem, nodes in written.items():
+        if stem.startswith("_"):
             continue
-        for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                yield Entry(family, f"zoo.{family}.{path.stem}", node)
+        for node in nodes:
+            if not node.name.startswith("_"):
+                yield Entry(family, f"zoo.{family}.{stem}", node, tuple(_ancestors(node, private)))
+
+
+def _top_level(path: Path) -> list[ast.ClassDef]:
+    body = ast.parse(path.read_text(encoding="utf-8"), str(path)).body
+    return [node for node in body if isinstance(node, ast.ClassDef)]
+
+
+def _ancestors(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
+    for name in _bases(node):
+        if name in known:
+            yield known[name]
+            yield from _ancestors(known[name], known)
 
 
 @cache
@@ -110,12 +130,14 @@ def info(name: str) -> dict[str, Any]:
         "family": entry.family,
         "summary": doc.partition("\n")[0],
         "doc": doc,
-        "hyperparameters": _hyperparameters(entry.node),
+        "hyperparameters": _hyperparameters((entry.node, *entry.bases)),
     }
 
 
-def _hyperparameters(node: ast.ClassDef) -> dict[str, dict[str, str | None]]:
-    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+def _hyperparameters(nodes: Sequence[ast.ClassDef]) -> dict[str, dict[str, str | None]]:
+    """The arguments of the first `__init__` that any of the classes has."""
+    parts = (part for node in nodes for part in node.body)
+    init = next((part for part in parts if isinstance(part, ast.FunctionDef) and part.name == "__init__"), None)
     if init is None:
         return {}
     positional = init.args.args[1:]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks import documents, execute, plan
@@ -15,6 +13,7 @@ from benchmarks.build import build, class_at
 from benchmarks.grouping import stackable
 from benchmarks.schema import Benchmark
 from benchmarks.store import Result
+from tests.contract import files
 from tests.contract.entries import Entry, benchmarks, entries
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in benchmarks()}
@@ -26,38 +25,20 @@ def benchmark(request: pytest.FixtureRequest) -> Benchmark:
 
 
 @pytest.fixture(scope="session")
-def written_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with random images in the files that torchvision's loaders read."""
-    root, generator = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for name in ("MNIST", "FashionMNIST"):
-        raw = root / name / "raw"
-        raw.mkdir(parents=True)
-        for part, count in (("train", 60_000), ("t10k", 10_000)):
-            images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-            _idx(raw / f"{part}-images-idx3-ubyte", images)
-            _idx(raw / f"{part}-labels-idx1-ubyte", generator.integers(0, 10, count, dtype=np.uint8))
-    cifar = root / "cifar-10-batches-py"
-    cifar.mkdir()
-    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
-        images = generator.integers(0, 256, (10_000, 3 * 32 * 32), dtype=np.uint8)
-        content = {"data": images, "labels": generator.integers(0, 10, 10_000).tolist()}
-        (cifar / name).write_bytes(pickle.dumps(content))
-    (cifar / "batches.meta").write_bytes(pickle.dumps({"label_names": list("0123456789")}))
+def written_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    files.write(root)
     return root
 
 
 @pytest.fixture
-def image_files(written_images: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """That folder; torchvision compares no sums of CIFAR-10's files, which are those of the real ones."""
+def data_files(written_files: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of such files; torchvision compares no sums of CIFAR-10's, which are those of the real ones."""
     import torchvision
 
     monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda path, md5=None: Path(path).is_file())
-    return written_images
-
-
-def _idx(path: Path, array: np.ndarray) -> None:
-    head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    path.write_bytes(head + array.tobytes())
+    monkeypatch.setenv("ZOO_CACHE_DIR", str(written_files / "cache"))
+    return written_files
 
 
 def test_it_resolves_and_every_model_takes_a_batch(benchmark: Benchmark) -> None:
@@ -65,10 +46,10 @@ def test_it_resolves_and_every_model_takes_a_batch(benchmark: Benchmark) -> None
 
 
 def test_it_runs_two_steps(
-    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_files: Path
+    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_files: Path
 ) -> None:
     if "download" in benchmark.needs:
-        monkeypatch.setenv("ZOO_DATA_DIR", str(image_files))
+        monkeypatch.setenv("ZOO_DATA_DIR", str(data_files))
     try:
         plan.require([need for need in benchmark.needs if need != "gpu"])
     except plan.NotHere as absent:
@@ -115,9 +96,9 @@ def test_names_it_gives_exist(benchmark: Benchmark) -> None:
 
 
 def test_a_spec_is_what_the_loaded_tensors_have(
-    benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, image_files: Path
+    benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, data_files: Path
 ) -> None:
-    monkeypatch.setenv("ZOO_DATA_DIR", str(image_files))
+    monkeypatch.setenv("ZOO_DATA_DIR", str(data_files))
     for config in {json.dumps(entry.config["data"]): entry.config["data"] for entry in entries(benchmark)}.values():
         data = build(config)
         spec = data.spec

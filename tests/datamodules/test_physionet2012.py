@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from datamodules import DataMissing, PhysioNet2012
+from datamodules import _intensive_care as care
 from datamodules import physionet2012 as module
+from zoo._preprocessing import preprocess
 
 HEADER = "Time,Parameter,Value\n"
-CHANNEL = {name: number for number, name in enumerate(module.CHANNELS)}
+CHANNEL = {name: number for number, name in enumerate(care.CHANNELS)}
 
 
-def record(number: int, lines: str, care: int = 3, age: int = 50) -> str:
-    known = f"00:00,RecordID,{number}\n00:00,Age,{age}\n00:00,Gender,1\n00:00,Height,-1\n00:00,ICUType,{care}\n"
+def record(number: int, lines: str, kind: int = 3, age: int = 50) -> str:
+    known = f"00:00,RecordID,{number}\n00:00,Age,{age}\n00:00,Gender,1\n00:00,Height,-1\n00:00,ICUType,{kind}\n"
     return HEADER + known + lines
 
 
@@ -32,7 +34,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         with zipfile.ZipFile(folder / f"set-{part}.zip", "w") as file:
             for n in numbers:
                 measured = "".join(f"{h:02d}:30,HR,{60 + n % 7 + h}\n" for h in range(n % 5 + 1))
-                file.writestr(f"set-{part}/{n}.txt", record(n, measured, care=n % 4 + 1, age=20 + n % 60))
+                file.writestr(f"set-{part}/{n}.txt", record(n, measured, kind=n % 4 + 1, age=20 + n % 60))
         died = "".join(f"{n},1,1,1,-1,{int(n % 5 == 0)}\n" for n in numbers)
         outcomes = "RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death\n" + died
         (folder / f"Outcomes-{part}.txt").write_text(outcomes)
@@ -51,8 +53,10 @@ def rewritten(folder: Path, lines: str) -> tuple[Tensor, Tensor]:
     with zipfile.ZipFile(folder / "set-a.zip", "w") as file:
         for name, text in texts.items():
             file.writestr(name, text)
-    values, times = module.dense(module.parsed(folder))
-    return values[0], times[0]
+    observed = care.parsed(folder)
+    length = 1 + int(observed["row"].max())
+    values, mask = care.dense(observed, length, care.UNCHANGED)
+    return torch.where(mask, values, torch.nan)[0], care.clock(observed, length)[0]
 
 
 def test_a_record_is_what_its_file_says(archive: Path) -> None:
@@ -62,7 +66,7 @@ def test_a_record_is_what_its_file_says(archive: Path) -> None:
     observed = {
         (k, name): float(values[k, c]) for k in range(4) for name, c in CHANNEL.items() if values[k, c] == values[k, c]
     }
-    known = {(0, "Age"): 50, (0, "Gender"): 1} | {(0, care): float(care == "medical") for care in module.CARE}
+    known = {(0, "Age"): 50, (0, "Gender"): 1} | {(0, kind): float(kind == "medical") for kind in care.CARE}
     measured = {(1, "HR"): 73, (1, "Temp"): 35.1, (2, "HR"): 61, (3, "pH"): 7.4}  # the last of two, and no negative one
     assert observed == pytest.approx(known | measured)
     assert bool(values[4:].isnan().all())
@@ -92,7 +96,7 @@ def test_splits_are_disjoint_stratified_and_of_all_records(archive: Path) -> Non
 def test_what_training_records_observed_is_standardised(archive: Path) -> None:
     values, mask, _, labels = PhysioNet2012(val_share=0.25, test_share=0.25).load("train")
     assert labels.shape == (20,)
-    for name in ("HR", "Age", *module.CARE):
+    for name in ("HR", "Age", *care.CARE):
         x = values[..., CHANNEL[name]][mask[..., CHANNEL[name]]]
         assert float(x.mean()) == pytest.approx(0, abs=1e-5)
         assert float(x.std(correction=0)) == pytest.approx(1, abs=1e-5)
@@ -100,13 +104,58 @@ def test_what_training_records_observed_is_standardised(archive: Path) -> None:
     assert not mask[..., CHANNEL["Albumin"]].any()
 
 
+def test_rounded_times_have_the_last_value_of_each_hour(archive: Path) -> None:
+    lines = "00:07,HR,73\n00:59,HR,60\n00:59,Temp,35\n01:00,HR,61\n01:59,Temp,36\n47:59,pH,7.4\n48:00,HR,50\n"
+    rewritten(archive, lines)
+    observed = care.rounded(care.parsed(archive), 60)
+    own = care.among(observed, torch.tensor([0]))
+    found = {
+        (int(row), care.CHANNELS[channel]): float(value)
+        for row, channel, value in zip(own["row"], own["channel"], own["value"], strict=True)
+        if care.CHANNELS[channel] in care.SERIES
+    }
+    expected = {(0, "HR"): 60, (0, "Temp"): 35, (1, "HR"): 61, (1, "Temp"): 36, (47, "pH"): 7.4, (48, "HR"): 50}
+    assert found == pytest.approx(expected)
+    data = PhysioNet2012(every=1.0, val_share=0.25, test_share=0.25)
+    values, mask, times, _ = data.load("train")
+    assert values.shape[1:] == data.spec.batch[0].shape == (49, len(care.CHANNELS))
+    assert torch.equal(times, torch.arange(49.0).expand(20, -1))
+    assert not values[~mask].any()
+
+
+def test_intensity_counts_what_was_observed_so_far(archive: Path) -> None:
+    shares = {"val_share": 0.25, "test_share": 0.25}
+    _, seen, *_ = PhysioNet2012(**shares).load("test")
+    values, mask, *_ = PhysioNet2012(**shares, intensity=True).load("test")
+    _, training, *_ = PhysioNet2012(**shares).load("train")
+    usual = 1 + training.double().sum(1).mean(0)
+    for n in range(len(seen)):
+        for k in range(seen.shape[1]):
+            so_far = seen[n, : k + 1].double().sum(0) / usual
+            some = bool(seen[n, k].any())
+            torch.testing.assert_close(values[n, k, 44:].double(), some * so_far, rtol=1e-6, atol=1e-6)
+            assert mask[n, k, 44:].tolist() == [some] * 44
+    assert torch.equal(mask[..., :44], seen)
+
+
+@pytest.mark.parametrize("intensity", [False, True])
+def test_preprocessing_makes_what_is_loaded_of_what_was_measured(archive: Path, intensity: bool) -> None:
+    data = PhysioNet2012(val_share=0.25, test_share=0.25, intensity=intensity, every=1.0)
+    raw, mask, *_ = data.raw("test")
+    values, *_ = data.load("test")
+    found = torch.where(mask, preprocess(raw, data.preprocessing), 0.0)
+    torch.testing.assert_close(found, values, rtol=1e-6, atol=1e-6)
+    age = raw[:, 0, CHANNEL["Age"]]
+    assert bool(((age >= 20) & (age < 80) & (age == age.round())).all())  # in years
+
+
 def test_values_beyond_two_quantiles_are_moved_to_them() -> None:
     x = torch.cat([torch.linspace(7.0, 7.8, 1999), torch.tensor([735.0])])
-    low, high, mean, deviation = module.moments(x)
+    low, high, mean, deviation = care.moments(x)
     assert 7.0 < float(low) < float(high) < 7.8
     assert float(mean) == pytest.approx(7.4, abs=1e-3)
     assert float(deviation) == pytest.approx(0.8 / 12**0.5, rel=5e-3)
-    assert module.moments(torch.empty(0)).tolist() == [-torch.inf, torch.inf, 0, 1]
+    assert care.moments(torch.empty(0)).tolist() == [-torch.inf, torch.inf, 0, 1]
 
 
 def test_files_are_parsed_once_and_a_damaged_copy_is_made_anew(archive: Path, tmp_path: Path) -> None:
@@ -139,3 +188,11 @@ def test_missing_files_are_named_with_the_remedy(archive: Path, monkeypatch: pyt
 def test_bad_shares(shares: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PhysioNet2012(**shares)
+
+
+@pytest.mark.parametrize("every", [-1.0, 49.0, 0.001])
+def test_bad_roundings(every: float) -> None:
+    with pytest.raises(
+        ValueError, match=f"every must be a number of whole minutes in hours, from 0 to 48, got {every}"
+    ):
+        PhysioNet2012(every=every)

@@ -30,23 +30,62 @@ def series(size: int = 4, length: int = 9) -> tuple[Tensor, Tensor, Tensor]:
     return values.double(), mask, times.double() / (4 * math.pi)
 
 
+def coefficients(module: Any, t: Tensor, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f and g as the docstrings' equations have them, by the model's layers one after another."""
+    name, clips = type(module).__name__, module.clips
+    clock = torch.cat([t.sin(), t.cos()], -1) if clips else t
+    inner = module.state(z if name == "LangevinSDE" else torch.cat([clock, z], -1))
+    if name != "NeuralSDE":
+        inner = module.joined(torch.cat([inner, module.series(x)], -1))
+    gamma = module.rate(inner)
+    sigma = module.noise(torch.cat([clock, z], -1) if name == "NeuralSDE" else clock)
+    sigma = sigma.relu() if clips else sigma
+    if name in ("LinearNoiseSDE", "GeometricSDE"):
+        sigma = sigma * z
+    if name == "GeometricSDE":
+        gamma = gamma * (z.tanh() if clips else z)
+    return (gamma.tanh(), (module.theta.sigmoid() * sigma).tanh()) if clips else (gamma, sigma)
+
+
+@pytest.mark.parametrize("substeps", [1, 2])
 @every_model
 @every_variant
-def test_states_are_those_of_a_plain_loop_in_time(cls: type[ControlledSDE], variant: str) -> None:
-    module, (values, mask, times) = model(cls, variant=variant), series()
+def test_states_are_those_of_a_plain_loop_in_time(cls: type[ControlledSDE], variant: str, substeps: int) -> None:
+    module, (values, mask, times) = model(cls, variant=variant, substeps=substeps, horizon=3.0), series()
     torch.manual_seed(1)
     states = module.states(values, mask, times)
     torch.manual_seed(1)
-    path = interpolate(values, mask, times, "hermite")
-    z = expected = module.z0(path.value(0))
+    path = interpolate(values, mask, times / 3.0, "hermite")
+    z = module.z0(path.value(0))
     for k in range(len(states) - 1):
-        x, dt = path.value(k), (times[:, k + 1] - times[:, k])[:, None]
-        f, g = module.drift(x[:, :1], z, x), module.diffusion(x[:, :1], z)
-        if variant == "benchmark":
-            f, g = torch.tanh(f), torch.tanh(torch.sigmoid(module.theta) * g)
-        expected = z + f * dt + g * dt.sqrt() * torch.randn(z.shape, dtype=z.dtype)
-        torch.testing.assert_close(states[k + 1], expected, rtol=1e-12, atol=1e-12)
-        z = expected
+        torch.testing.assert_close(states[k], z, rtol=1e-11, atol=1e-11)
+        for part in range(substeps):
+            dt = (times[:, k + 1] - times[:, k])[:, None] / (3.0 * substeps)
+            x = path.value(k + part / substeps)
+            f, g = coefficients(module, x[:, :1], z, x)
+            z = z + f * dt + g * dt.sqrt() * torch.randn(z.shape, dtype=z.dtype)
+
+
+@every_model
+def test_a_prediction_can_be_repeated_and_depends_on_its_series_alone(cls: type[ControlledSDE]) -> None:
+    module, given = model(cls, num_classes=3, substeps=2), series()
+    assert not torch.equal(module(*given), module(*given))
+    module.eval()
+    expected = module(*given)
+    assert torch.equal(module(*given), expected)
+    some = torch.tensor([2, 0])
+    torch.testing.assert_close(module(*(part[some] for part in given)), expected[some], rtol=1e-12, atol=1e-12)
+
+
+def test_the_noise_of_evaluation_is_brownian() -> None:
+    module, size = model(LangevinSDE, substeps=4).eval(), 20_000
+    increments = module._same_noise(6, torch.zeros(2, size, dtype=torch.float64))
+    assert torch.equal(increments[:, 0], increments[:, 1])
+    mean, variance = increments[:, 0].mean(1), increments[:, 0].var(1)
+    # five deviations of the mean and the variance of 20,000 normal numbers of variance 1/4
+    assert bool((mean.abs() <= 5 * 0.5 / math.sqrt(size)).all())
+    assert bool(((variance - 0.25).abs() <= 5 * 0.25 * math.sqrt(2 / size)).all())
+    assert float(torch.corrcoef(increments[:, 0]).fill_diagonal_(0).abs().max()) <= 5 / math.sqrt(size)
 
 
 @every_model
@@ -82,10 +121,11 @@ def test_an_end_that_was_not_observed_leaves_the_state_alone(cls: type[Controlle
 
 @every_variant
 def test_zero_is_absorbing_for_geometric_noise(variant: str) -> None:
-    module, t = model(GeometricSDE, variant=variant), torch.rand(3, 1, dtype=torch.float64)
-    zero, x = torch.zeros(3, 5, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
-    assert not module.drift(t, zero, x).any()
-    assert not module.diffusion(t, zero).any()
+    module, (values, mask, times) = model(GeometricSDE, variant=variant), series()
+    with torch.no_grad():
+        module.start.weight.zero_()
+        module.start.bias.fill_(0.0 if variant == "benchmark" else -1e9)  # softplus of which is 0
+    assert not module.states(values, mask, times).any()
 
 
 def test_a_geometric_state_starts_positive_and_small_steps_keep_it_so() -> None:

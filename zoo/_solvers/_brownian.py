@@ -50,7 +50,7 @@ def drawn(noise: Noise, lengths: Sequence[float], shape: torch.Size, like: Tenso
     else:
         path = interval(noise, len(lengths), shape, like)
         normal = (path(number, number + 1) for number in range(len(lengths)))
-    return (unit * length**0.5 for unit, length in zip(normal, lengths, strict=True))
+    return (unit if length == 1 else unit * length**0.5 for unit, length in zip(normal, lengths, strict=True))
 
 
 def in_units(noise: Noise, lengths: Sequence[float], shape: torch.Size, like: Tensor, area: bool) -> Any:

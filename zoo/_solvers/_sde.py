@@ -168,7 +168,7 @@ Advance = Callable[[SDE, tuple[float, float], Tensor, Tensor], Tensor]
 
 def _euler(sde: SDE, ends: tuple[float, float], y: Tensor, dw: Tensor) -> Tensor:
     f, g = sde.both(ends[0], y)
-    return y + (ends[1] - ends[0]) * f + sde.product(g, dw)
+    return torch.add(y, f, alpha=ends[1] - ends[0]) + sde.product(g, dw)
 
 
 def _heun(sde: SDE, ends: tuple[float, float], y: Tensor, dw: Tensor) -> Tensor:

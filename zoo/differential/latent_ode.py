@@ -51,8 +51,8 @@ class BackwardEncoder(nn.Module):
         some = mask.any(-1)
         x = torch.cat([torch.where(mask, values, 0.0), mask.to(values), _until_next(some, times)[..., None]], -1)
         h = torch.zeros_like(x[:, 0, :1]).expand(-1, self.hidden)
-        for k in reversed(range(times.shape[1])):
-            h = torch.where(some[:, k, None], self.unit(x[:, k], h), h)
+        for now, known in reversed(list(zip(x.unbind(1), some[..., None].unbind(1), strict=True))):
+            h = torch.where(known, self.unit(now, h), h)
         mean, log_variance = (self.head(h) * some.any(1, keepdim=True)).chunk(2, -1)
         return mean, log_variance
 
@@ -80,8 +80,10 @@ class Flow(nn.Module):
         )
 
     def forward(self, z: Tensor, gaps: Tensor) -> Tensor:
+        paces = gaps[..., None].unbind(1)
+
         def rate(s: float, z: Tensor) -> Tensor:
-            return self.field(z) * gaps[:, int(s), None]
+            return self.field(z) * paces[int(s)]
 
         knots = range(gaps.shape[1] + 1)
         return integrate(rate, z, knots, "rk4", 1 / self.substeps, jumps=knots).states.movedim(0, 1)

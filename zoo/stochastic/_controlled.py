@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -25,6 +26,12 @@ class Perceptron(nn.Sequential):
         layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
         super().__init__(*layers[:-1])
 
+    def after_first(self, hidden: Tensor) -> Tensor:
+        """The network's output, from what its first layer gives."""
+        for layer in list(self)[1:]:
+            hidden = layer(hidden)
+        return hidden
+
 
 class ControlledSDE(ZooModule):
     """A state that a series X drives through its drift, under noise: dz = f(t, z, X) dt + g(t, z) dW, in Ito's sense.
@@ -42,8 +49,11 @@ class ControlledSDE(ZooModule):
 
     With `num_classes` the output is that at the end, logits (N, num_classes) of a label, trained by the cross-entropy;
     without, it is that at all knots, the series itself (N, T, C), trained by the mean squared error of what was
-    observed. `forward` takes values (N, T, C), mask (N, T, C) and times (N, T); a batch may have labels after them. The
-    noise is drawn anew in each call by torch's generator. Trained by Adam.
+    observed. `forward` takes values (N, T, C), mask (N, T, C) and times (N, T); a batch may have labels after them. In
+    training the noise is drawn anew for each series by torch's generator. In evaluation all series have one and the
+    same noise, that of a fixed seed, so that a prediction depends on its series alone and can be repeated. The output
+    is one linear layer in both variants; the authors' classifiers end in two, with batch normalisation and dropout.
+    Trained by Adam.
 
     Raises ValueError for a size below 1, a horizon or lr that is not positive, another variant or interpolation.
     """
@@ -52,6 +62,7 @@ class ControlledSDE(ZooModule):
     exceptions: ClassVar[dict[str, str]] = {"export": "noise is drawn inside"}
     reads_time: ClassVar[bool] = True
     reads_series: ClassVar[bool] = True
+    noise_reads_state: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -84,47 +95,56 @@ class ControlledSDE(ZooModule):
             self.series = nn.Linear(channels, hidden_channels)
             self.joined = nn.Linear(2 * hidden_channels, hidden_channels)
         self.rate = Perceptron(hidden_channels, *[width] * layers, hidden_channels)
-        self.noise = Perceptron(times + self.noise_reads(hidden_channels), hidden_channels, hidden_channels)
+        self.noise = Perceptron(times + hidden_channels * self.noise_reads_state, hidden_channels, hidden_channels)
         self.readout = nn.Linear(hidden_channels, num_classes or in_channels)
         if self.clips:
             self.theta = nn.Parameter(torch.ones(()))
 
-    def noise_reads(self, hidden_channels: int) -> int:
-        """How many components of the state the network of the noise reads beside the time."""
-        return 0
+    def drift(self, gamma: Tensor, z: Tensor) -> Tensor:
+        """f of the network's gamma, (N, hidden_channels) as z is, before it is clipped."""
+        return gamma
 
-    def drift(self, t: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        """f(t, z, X(t)), (N, hidden_channels), before it is clipped."""
-        return self.gamma(t, z, x)
-
-    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
-        """g(t, z), (N, hidden_channels), before it is clipped."""
-        raise NotImplementedError(f"{type(self).__name__} says nothing of its diffusion")
+    def diffusion(self, sigma: Tensor, z: Tensor) -> Tensor:
+        """g of the network's sigma, (N, hidden_channels) as z is, before it is clipped."""
+        return sigma
 
     def z0(self, x: Tensor) -> Tensor:
         """z(0) of X(0)."""
         out: Tensor = self.start(x)
         return out
 
-    def gamma(self, t: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        """A network of the state, the time and what X is then: gamma(t, C [z, X])."""
-        state = self.state(torch.cat([self.clock(t), z], -1) if self.reads_time else z)
-        out: Tensor = self.rate(self.joined(torch.cat([state, self.series(x)], -1)) if self.reads_series else state)
+    def clock(self, t: Tensor) -> Tensor:
+        """How the networks are told the time, (…, 1)."""
+        return torch.cat([t.sin(), t.cos()], -1) if self.clips else t
+
+    def gamma_hidden(self, clock: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        """What the first layer of gamma gives: an affine function of the time, the state, and what X is then."""
+        state = self.state(torch.cat([clock, z], -1) if self.reads_time else z)
+        out: Tensor = self.rate[0](self.joined(torch.cat([state, self.series(x)], -1)) if self.reads_series else state)
         return out
 
-    def sigma(self, t: Tensor, *z: Tensor) -> Tensor:
-        """A network of the time, and of the state where it is given."""
-        out: Tensor = self.noise(torch.cat([self.clock(t), *z], -1))
-        return out.relu() if self.clips else out
+    def sigma_hidden(self, clock: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        """What the first layer of sigma gives, of the time and as much of the state as it reads."""
+        out: Tensor = self.noise[0](torch.cat([clock, z], -1) if self.noise_reads_state else clock)
+        return out
 
-    def clock(self, t: Tensor) -> Tensor:
-        return torch.cat([t.sin(), t.cos()], -1) if self.clips else t
+    def sigma(self, hidden: Tensor) -> Tensor:
+        out = self.noise.after_first(hidden)
+        return out.relu() if self.clips else out
 
     def states(self, values: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """z at every knot, (T, N, hidden_channels)."""
         path = interpolate(values, mask, times / self.horizon, self.interpolation)
+        z, steps = self.z0(path.value(0)), path.pieces * self.substeps
+        noise = None if self.training else self._same_noise(steps, z)
         knots = range(path.pieces + 1)
-        return integrate_sde(_Driven(self, path), self.z0(path.value(0)), knots, "euler", 1 / self.substeps).states
+        return integrate_sde(_Driven(self, path), z, knots, "euler", 1 / self.substeps, noise).states
+
+    def _same_noise(self, steps: int, z: Tensor) -> Tensor:
+        """The increments of one path of noise, the same for all series and at each call."""
+        draw = torch.Generator(z.device).manual_seed(0)
+        unit = torch.randn(steps, 1, z.shape[1], generator=draw, device=z.device, dtype=z.dtype)
+        return (unit * self.substeps**-0.5).expand(-1, len(z), -1)
 
     def forward(self, values: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         states = self.states(values, mask, times)
@@ -149,11 +169,25 @@ class ControlledSDE(ZooModule):
 
 
 class _Driven(SDE):
-    """The equation of a model along one path, over the index of its knots: f dt/ds and g (dt/ds)^(1/2)."""
+    """The equation of a model along one path, over the index s of its knots: f dt/ds and g (dt/ds)^(1/2).
+
+    Up to their first ReLU the networks are affine in the state, u + z M. All that does not depend on the state, u at
+    every step and the whole of a sigma that reads time alone, is found at once before the equation is solved.
+    """
 
     def __init__(self, model: ControlledSDE, path: Path) -> None:
         super().__init__(self._drift, self._diffusion)
-        self.read = (model, path)  # not a part of this module
+        self.read = (model,)  # not a part of this module
+        parts = [j / model.substeps for j in range(model.substeps)]
+        x = torch.stack([path.values(u) for u in parts], 1).flatten(0, 1)  # (steps, N, channels)
+        pace = torch.stack([path.derivatives(u)[..., :1] for u in parts], 1).flatten(0, 1)
+        self.pace, self.root = pace.unbind(), pace.sqrt().unbind()
+        clock = model.clock(x[..., :1])
+        self.gamma = _separated(model.gamma_hidden, clock, x, model.readout.in_features)
+        if model.noise_reads_state:
+            self.sigma = _separated(model.sigma_hidden, clock, x, model.readout.in_features)
+        else:
+            self.sigmas = model.sigma(model.noise[0](clock)).unbind()
 
     def _drift(self, s: Any, z: Tensor) -> Tensor:
         return self.both(s, z)[0]
@@ -162,9 +196,22 @@ class _Driven(SDE):
         return self.both(s, z)[1]
 
     def both(self, s: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-        model, path = self.read
-        x, pace = path.value(s), path.derivative(s)[:, :1]
-        f, g = model.drift(x[:, :1], z, x), model.diffusion(x[:, :1], z)
+        (model,) = self.read
+        step = round(float(s) * model.substeps)
+        f = model.drift(model.rate.after_first(self.gamma(step, z)), z)
+        g = model.diffusion(model.sigma(self.sigma(step, z)) if model.noise_reads_state else self.sigmas[step], z)
         if model.clips:
             f, g = f.tanh(), (model.theta.sigmoid() * g).tanh()
-        return f * pace, g * pace.sqrt()
+        return f * self.pace[step], g * self.root[step]
+
+
+Hidden = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _separated(hidden: Hidden, clock: Tensor, x: Tensor, size: int) -> Callable[[int, Tensor], Tensor]:
+    """(step, z) -> hidden(clock, z, x) of that step, where hidden is affine in the state, of `size` components."""
+    us = hidden(clock, clock.new_zeros(*clock.shape[:2], size), x).unbind()
+    rows, nothing = torch.eye(size, dtype=x.dtype, device=x.device), x.new_zeros(size, x.shape[-1])
+    still = nothing[:, : clock.shape[-1]]
+    matrix = hidden(still, rows, nothing) - hidden(still, torch.zeros_like(rows), nothing)
+    return lambda step, z: torch.addmm(us[step], z, matrix)

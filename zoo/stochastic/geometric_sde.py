@@ -24,8 +24,8 @@ class GeometricSDE(ControlledSDE):
         z = super().z0(x)
         return z if self.clips else F.softplus(z)
 
-    def drift(self, t: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        return self.gamma(t, z, x) * (z.tanh() if self.clips else z)
+    def drift(self, gamma: Tensor, z: Tensor) -> Tensor:
+        return gamma * (z.tanh() if self.clips else z)
 
-    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.sigma(t) * z
+    def diffusion(self, sigma: Tensor, z: Tensor) -> Tensor:
+        return sigma * z

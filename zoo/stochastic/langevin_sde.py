@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from zoo.stochastic._controlled import ControlledSDE
 
 
@@ -21,6 +19,3 @@ class LangevinSDE(ControlledSDE):
     """
 
     reads_time: ClassVar[bool] = False
-
-    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.sigma(t)

@@ -18,5 +18,5 @@ class LinearNoiseSDE(ControlledSDE):
     series data", ICLR 2024, arXiv:2402.14989, and the authors' code.
     """
 
-    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.sigma(t) * z
+    def diffusion(self, sigma: Tensor, z: Tensor) -> Tensor:
+        return sigma * z

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from zoo.stochastic._controlled import ControlledSDE
 
 
@@ -21,9 +19,4 @@ class NeuralSDE(ControlledSDE):
     """
 
     reads_series: ClassVar[bool] = False
-
-    def noise_reads(self, hidden_channels: int) -> int:
-        return hidden_channels
-
-    def diffusion(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.sigma(t, z)
+    noise_reads_state: ClassVar[bool] = True

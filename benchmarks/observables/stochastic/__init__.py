@@ -1,0 +1,1 @@
+"""What is measured of neural stochastic differential equations: a file a benchmark."""
