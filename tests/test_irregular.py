@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import zoo
 from datamodules import Spirals
 from zoo._interpolation import INTERPOLATIONS
 from zoo._irregular import completed
@@ -16,6 +17,14 @@ from zoo.differential import GRUDeltaT, LatentODE, NeuralCDE
 from zoo.stochastic import LangevinSDE
 
 N, T, C = 4, 100, 2
+#: Classifiers of irregular series, with arguments that make them small.
+CLASSIFIERS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("LangevinSDE", "LinearNoiseSDE", "GeometricSDE", "NeuralSDE"), {"hidden_channels": 4}),
+    **dict.fromkeys(("GRUDeltaT", "GRUD", "GRUForward"), {"hidden_features": 4}),
+    "NeuralCDE": {"width": 8},
+    "LatentODEClassifier": {"hidden_features": 8},
+    "BoostedSummary": {"rounds": 2},
+}
 
 
 def series() -> tuple[Tensor, Tensor, Tensor]:
@@ -160,3 +169,16 @@ def test_another_number_of_channels_is_refused_with_the_cards_shape() -> None:
     values, mask, times = (torch.cat([x, x[..., :1]], -1) if x.ndim == 3 else x for x in series())
     with pytest.raises(ValueError, match=r"expected values of shape \(N, 100, 2\), got \(4, 100, 3\): give samples"):
         made().predict(values, mask, times)
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS))
+def test_a_record_without_observations_and_a_channel_without_them_have_a_prediction(name: str) -> None:
+    torch.manual_seed(0)
+    model = zoo.create(name, in_channels=C, num_classes=2, **CLASSIFIERS[name])
+    values, mask, times = series()
+    mask[0] = False
+    mask[:, :, 1] = False
+    predicted = model.predict(torch.where(mask, values, torch.nan), times=times)
+    assert bool(predicted.isfinite().all())
+    # what stood where nothing was observed is not read
+    assert torch.equal(model.predict(values + 7.0 * ~mask, mask, times), predicted)
