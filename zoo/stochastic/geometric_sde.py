@@ -13,7 +13,9 @@ class GeometricSDE(ControlledSDE):
 
         dz / z = gamma(t, C [z, X(t)]) dt + sigma(t) dW,   z(0) = log(1 + exp(A X(0) + a)) > 0
 
-    In the variant `benchmark` the drift is tanh(gamma tanh(z)) and z(0) has either sign. Other arguments, shapes and
+    A ReLU network gamma grows with the state and the drift with its square, so that Euler steps of the variant `theory`
+    may overflow: take small ones, and times in units of the `horizon`. In the variant `benchmark` the drift is
+    tanh(gamma tanh(z)) and z(0) has either sign. Other arguments, shapes and
     errors are those of `zoo.stochastic._controlled.ControlledSDE`.
 
     Source: Y. Oh, D. Lim and S. Kim, "Stable neural stochastic differential equations in analyzing irregular time
