@@ -14,6 +14,7 @@ import torch
 import zoo
 from benchmarks import train
 from benchmarks.build import build
+from datamodules._times import Times
 from tests.contract.entries import Entry, Examples, entry_of
 from zoo._module import ZooModule
 from zoo._replicas import Replicas
@@ -21,6 +22,7 @@ from zoo._stackable import refusal
 
 MODELS = zoo.list_models()
 CHECKS = {"gradients", "export", "pickle", "meta", "masks", "second derivatives"}
+FEW = 8  # times of a series
 PRIMITIVES = (bool, int, float, str, type(None))
 
 
@@ -36,7 +38,10 @@ def made(entry: Entry, seed: int = 0) -> ZooModule:
 
 
 def batch_of(entry: Entry, size: int = 4) -> Any:
-    return entry.spec.example(size, "cpu")
+    """A batch; series at times of their own, which may be any number, have few of them."""
+    fields, batch = entry.spec.batch, entry.spec.example(size, "cpu")
+    lengths = {field.shape[0] for field in fields if isinstance(field, Times)}
+    return tuple(x[:, :FEW] if f.shape and f.shape[0] in lengths else x for f, x in zip(fields, batch, strict=True))
 
 
 def excused(entry: Entry, check: str) -> None:
