@@ -15,8 +15,8 @@ class GeometricSDE(ControlledSDE):
 
     A ReLU network gamma grows with the state and the drift with its square, so that Euler steps of the variant `theory`
     may overflow: take small ones, and times in units of the `horizon`. In the variant `benchmark` the drift is
-    tanh(gamma tanh(z)) and z(0) has either sign. Other arguments, shapes and
-    errors are those of `zoo.stochastic._controlled.ControlledSDE`.
+    tanh(gamma tanh(z)) and z(0) has either sign. Other arguments, shapes and errors are those of
+    `zoo.stochastic._controlled.ControlledSDE`.
 
     Source: Y. Oh, D. Lim and S. Kim, "Stable neural stochastic differential equations in analyzing irregular time
     series data", ICLR 2024, arXiv:2402.14989, and the authors' code.
