@@ -36,12 +36,13 @@ def _errors(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> Non
         own = [result.metrics["test/loss"] for result in results if result.model == label]
         axes.plot([number] * len(own), own, "o", ms=4, color=COLOURS[number], alpha=0.6)
     start, before = floors(results[0].config()["data"]["init_args"])
-    for floor, text, side, place in (  # each where no dots are expected
-        (start, "knowing the start alone:\nmean variance", "left", 0),
-        (before, "knowing the value before:\nvariance of a step", "right", 1),
+    for floor, text, side, place, above in (  # each where no dots are expected
+        (start, "knowing the start alone:\nmean variance", "left", 0, False),
+        (before, "knowing the value before:\nvariance of a step", "right", 1, True),
     ):
         axes.axhline(floor, color="0.4", lw=0.9, ls="--")
-        axes.annotate(text, (place, floor), (0, 3), ("axes fraction", "data"), "offset points", ha=side, fontsize=8)
+        look: dict[str, Any] = {"ha": side, "va": "bottom" if above else "top", "fontsize": 8}
+        axes.annotate(text, (place, floor), (0, 3 if above else -3), ("axes fraction", "data"), "offset points", **look)
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(ylabel="test mean squared error", ylim=(0, None), title="Errors, and the least ones: a dot a seed")
 
