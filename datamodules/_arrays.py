@@ -95,9 +95,10 @@ class BatchDataModule(pl.LightningDataModule):
 
     @property
     def preprocessing(self) -> list[list[Any]]:
-        """The steps from `raw` to what the batches hold, as plain data: `["divide", a]`, `["subtract", a]` on every
-        value, `["standardise", ddof]` on each series along the last axis; a list of numbers has one for each entry of
-        that. They are for the first tensor alone. None, unless overridden.
+        """The steps from `raw` to what the batches hold, as plain data: `["divide", a]`, `["subtract", a]`,
+        `["at_least", a]` and `["at_most", a]` on every value, `["standardise", ddof]` on each series along the last
+        axis; a list of numbers has one for each entry of that. They are for the first tensor alone. None, unless
+        overridden.
         """
         return []
 

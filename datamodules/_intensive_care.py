@@ -50,7 +50,7 @@ def parsed(folder: Path) -> Tensors:
     for part in "ab":
         with zipfile.ZipFile(folder / f"set-{part}.zip") as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".txt"))
-            texts = [archive.read(name) for name in names]
+            texts = [archive.read(name).rstrip(b"\n") + b"\n" for name in names]
         table = pd.read_csv(io.BytesIO(b"".join(texts)), header=None, names=["time", "name", "value"], dtype="str")
         table["record"] = np.repeat(np.arange(first, first + len(names)), [text.count(b"\n") for text in texts])
         died = pd.read_csv(folder / f"Outcomes-{part}.txt", index_col="RecordID")["In-hospital_death"]
@@ -62,15 +62,16 @@ def parsed(folder: Path) -> Tensors:
 
 def _observations(table: Any) -> Tensors:
     """Rows of (record, minute, channel, value), the kind of care spread over its channels."""
-    care = torch.tensor(table.value[table.name == "ICUType"].astype("float32").to_numpy())
+    kinds = table[table.name == "ICUType"]
+    care = torch.tensor(kinds.value.astype("float32").to_numpy())
     channel = table.name.map({name: number for number, name in enumerate(CHANNELS)})
     table = table.assign(channel=channel).dropna()
     value = torch.tensor(table.value.astype("float32").to_numpy())
     minute = table.time.str[:2].astype("int32") * 60 + table.time.str[3:5].astype("int32")
     rows = torch.from_numpy(np.stack([table.record, minute, table.channel], 1).astype("int16"))
-    numbers = torch.arange(len(care) * len(CARE))
-    kind = numbers % len(CARE)
-    spread = torch.stack([numbers // len(CARE), 0 * kind, len(CHANNELS) - len(CARE) + kind], 1).short()
+    record = torch.tensor(kinds.record.to_numpy()).repeat_interleave(len(CARE))
+    kind = torch.arange(len(CARE)).repeat(len(care))
+    spread = torch.stack([record, 0 * kind, len(CHANNELS) - len(CARE) + kind], 1).short()
     observed = value >= 0
     rows = torch.cat([rows[observed], spread])
     value = torch.cat([value[observed], (care[:, None] == torch.arange(1, len(CARE) + 1)).flatten().float()])

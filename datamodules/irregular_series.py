@@ -109,17 +109,17 @@ def padded(series: list[np.ndarray] | np.ndarray, length: int) -> Tensor:
     return out
 
 
-def stratified(labels: Tensor, share: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def stratified(labels: Tensor, share: float, draw: torch.Generator, name: str = "val_share") -> tuple[Tensor, Tensor]:
     """Indices of the samples that are kept and of those held out: round(share n) of the n of each class.
 
-    Raises ValueError for a share that leaves none of a class.
+    Raises ValueError for a share, called by its name, that leaves none of a class.
     """
     order = torch.randperm(len(labels), generator=draw)
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         own = order[labels[order] == label]
         if (count := round(share * len(own))) == len(own):
-            raise ValueError(f"val_share {share} leaves no series of class {int(label)} to train on: take less")
+            raise ValueError(f"{name} {share} leaves no series of class {int(label)} to train on: take less")
         held_out[own[:count]] = True
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 

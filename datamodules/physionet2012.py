@@ -46,9 +46,10 @@ class PhysioNet2012(ArrayDataModule):
     """The first 48 hours of 8,000 stays in intensive care, and whether the patient died in hospital (about 1 in 7).
 
     A batch is (values, mask, times, labels): (B, T, 44), (B, T, 44), (B, T) and (B,), T the most times of any record.
-    Times are hours since admission; CHANNELS names the channels, SERIES and ADMISSION their units. Of several values
-    of a channel at one time the last counts; a negative value, the files' sign for none, was not observed; what was
-    known on admission was observed at time 0. A record without any measurement has that, and stays.
+    Times are hours since admission; `datamodules._intensive_care` has the CHANNELS and, in SERIES and ADMISSION, their
+    units. Of several values of a channel at one time the last counts; a negative value, the files' sign for none, was
+    not observed; what was known on admission was observed at time 0. A record without any measurement has that, and
+    stays.
 
     Times are exact to the minute, unless `every` is given, in hours: then they are rounded down to multiples of it, at
     all of which each record has a row, 49 for 1 hour, and the last value of a channel between two of them counts.
@@ -57,6 +58,9 @@ class PhysioNet2012(ArrayDataModule):
     back. Values beyond the 0.1 % and 99.9 % quantiles of what the training split observed, typing errors among them,
     are moved to these, and channels standardised by its mean and deviation; one that it never observed, or only with
     one value, is left as it is, less that value.
+
+    With `intensity` 44 channels more follow: at how many times each was observed so far, over 1 + what that is at the
+    end of a stay in the mean of the training split. What is measured, and how often, says what physicians think.
 
     Files are read from `PhysioNet2012/` of the data folder or downloaded, parsed once (seconds), and kept in the cache
     folder with a checksum. Raises ValueError for shares that do not leave all splits some of each class, and for an
@@ -94,11 +98,12 @@ class PhysioNet2012(ArrayDataModule):
                 raise ValueError(f"{name} must lie in (0, 1), got {value}")
         if not val_share + test_share < 1:
             raise ValueError(f"val_share and test_share must leave some to train on, got {val_share} + {test_share}")
-        if not (0 <= every * 60 <= STAY and (every * 60) % 1 == 0):
+        minutes = round(every * 60)
+        if not (0 <= minutes <= STAY and abs(every * 60 - minutes) < 1e-6):
             raise ValueError(f"every must be a number of whole minutes in hours, from 0 to {STAY // 60}, got {every}")
         self.save_hyperparameters()
         self.val_share, self.test_share, self.intensity = val_share, test_share, intensity
-        self.minutes = int(every * 60)
+        self.minutes = minutes
         self._splits: dict[str, tuple[Tensor, ...]] = {}
 
     @property
@@ -135,9 +140,14 @@ class PhysioNet2012(ArrayDataModule):
 
     def _indices(self) -> dict[str, Tensor]:
         labels, draw = records()["labels"], generator(self.seed, "train", 0, 2**31)
-        rest, test = stratified(labels, self.test_share, draw)
+        rest, test = stratified(labels, self.test_share, draw, "test_share")
         train, val = stratified(labels[rest], self.val_share / (1 - self.test_share), draw)
-        return {"train": rest[train], "val": rest[val], "test": test}
+        parts = {"train": rest[train], "val": rest[val], "test": test}
+        for split, part in parts.items():
+            if len(found := labels[part].unique()) < len(CLASSES):
+                shares = f"val_share {self.val_share} and test_share {self.test_share}"
+                raise ValueError(f"{shares} leave labels {found.tolist()} in the {split} split: take others")
+        return parts
 
     @cached_property
     def _own(self) -> dict[str, Tensors]:

@@ -39,6 +39,12 @@ def test_a_class_is_a_model_also_by_way_of_a_private_base(shelf: Path) -> None:
     }
 
 
+def test_a_private_class_may_have_the_name_of_its_base(shelf: Path) -> None:
+    (shelf / "shapes" / "_other.py").write_text("class Same(library.Same): ...\n")
+    (shelf / "shapes" / "solid.py").write_text("class Cube(Same): ...\n")
+    assert not _registry.entries(shelf)["Cube"].is_model
+
+
 def test_arguments_are_those_of_the_nearest_constructor(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = _registry.entries(shelf)
     monkeypatch.setattr(_registry, "entries", lambda: found)

@@ -64,11 +64,16 @@ def _top_level(path: Path) -> list[ast.ClassDef]:
     return [node for node in body if isinstance(node, ast.ClassDef)]
 
 
-def _ancestors(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
-    for name in _bases(node):
-        if name in known:
-            yield known[name]
-            yield from _ancestors(known[name], known)
+def _ancestors(node: ast.ClassDef, known: Mapping[str, ast.ClassDef]) -> list[ast.ClassDef]:
+    """The known classes from which a class derives, nearest first; a name counts once."""
+    found: dict[str, ast.ClassDef] = {}
+    wanted = _bases(node)
+    while wanted:
+        name = wanted.pop(0)
+        if name in known and name not in found:
+            found[name] = known[name]
+            wanted += _bases(known[name])
+    return list(found.values())
 
 
 @cache

@@ -18,7 +18,7 @@ class Ranking(pl.Callback):
         auprc   under precision over recall, as the average precision: the share of class 1 by chance
 
     Logged as `val/auroc`, `test/auroc`, … . A model or data module of other than two classes is refused; raises
-    ValueError for a split whose labels are all equal, for which neither is defined.
+    ValueError for a split whose labels are all equal, for which neither is defined, and for logits that are not finite.
     """
 
     per_replica = True
@@ -43,6 +43,8 @@ class Ranking(pl.Callback):
         if len(found := labels.unique()) < 2:
             raise ValueError(f"the labels of {split} are all {found.tolist()}: no area is defined; take a larger share")
         logits = pl_module(*pl_module.inputs(batch))
+        if not logits.isfinite().all():
+            raise ValueError(f"the logits of {split} are not finite: no ranking is defined; take a lower lr")
         for name, area in areas(logits[:, 1] - logits[:, 0], labels).items():
             pl_module.log(f"{split}/{name}", area)
 

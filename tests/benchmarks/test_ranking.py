@@ -50,6 +50,45 @@ def test_perfect_reversed_and_constant_scores() -> None:
     assert float(areas(torch.zeros(len(labels)), labels)["auprc"]) == pytest.approx(share)
 
 
+class Logits(torch.nn.Module):
+    """A model whose input is its output, as a callback sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: dict[str, float] = {}
+
+    def inputs(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return batch[:1]
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits
+
+    def log(self, name: str, value: Tensor) -> None:
+        self.logged[name] = float(value)
+
+
+def trainer_of(batch: tuple[Tensor, ...], checking: bool = False) -> Any:
+    return SimpleNamespace(sanity_checking=checking, datamodule=SimpleNamespace(tensors=lambda split: batch))
+
+
+def test_a_model_that_knows_the_classes_ranks_perfectly() -> None:
+    _, labels = sample()
+    batch, model = (torch.nn.functional.one_hot(labels, 2).float(), labels), Logits()
+    Ranking().on_test_epoch_end(trainer_of(batch), model)
+    Ranking().on_validation_epoch_end(trainer_of((1 - batch[0], labels)), model)
+    Ranking().on_validation_epoch_end(trainer_of(batch, checking=True), model)  # before the training: not logged
+    share = float(labels.float().mean())
+    assert model.logged["test/auroc"] == model.logged["test/auprc"] == 1.0
+    assert model.logged["val/auroc"] == 0.0
+    assert model.logged["val/auprc"] == pytest.approx(share)  # nobody is found before all are
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    batch = (torch.tensor([[0.0, torch.nan], [0.0, 1.0]]), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="the logits of test are not finite"):
+        Ranking().on_test_epoch_end(trainer_of(batch), Logits())
+
+
 def test_it_refuses_more_than_two_classes() -> None:
     model: Any = None
     assert Ranking().refusal(model, PhysioNet2012()) == ""
@@ -58,6 +97,5 @@ def test_it_refuses_more_than_two_classes() -> None:
 
 def test_labels_that_are_all_equal_are_refused() -> None:
     batch = (torch.randn(4, 2), torch.ones(4, dtype=torch.int64))
-    trainer: Any = SimpleNamespace(sanity_checking=False, datamodule=SimpleNamespace(tensors=lambda split: batch))
     with pytest.raises(ValueError, match=r"the labels of test are all \[1\]: no area is defined"):
-        Ranking().on_test_epoch_end(trainer, None)
+        Ranking().on_test_epoch_end(trainer_of(batch), Logits())

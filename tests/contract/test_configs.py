@@ -32,7 +32,7 @@ def written_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data_files(written_files: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data_files(written_files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of such files; torchvision compares no sums of CIFAR-10's, which are those of the real ones."""
     import torchvision
 

@@ -190,6 +190,39 @@ def test_bad_shares(shares: dict[str, float], message: str) -> None:
         PhysioNet2012(**shares)
 
 
+@pytest.mark.parametrize("minutes", [1, 31, 246, 2880])
+def test_whole_minutes_are_taken_whatever_their_rounding_in_hours(minutes: int) -> None:
+    assert PhysioNet2012(every=minutes / 60).minutes == minutes
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"val_share": 0.02, "test_share": 0.25}, r"val_share 0.02 .* leave labels \[0\] in the val split"),
+        ({"val_share": 0.001, "test_share": 0.99}, "test_share 0.99 leaves no series of class 0 to train on"),
+    ],
+)
+def test_shares_that_leave_a_split_without_a_class(archive: Path, shares: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PhysioNet2012(**shares).load("train")
+
+
+def test_a_record_without_a_kind_of_care_leaves_the_others_theirs(archive: Path) -> None:
+    with zipfile.ZipFile(archive / "set-a.zip") as file:
+        texts = {name: file.read(name).decode() for name in file.namelist()}
+    texts["set-a/105.txt"] = HEADER + "00:00,RecordID,105\n00:30,HR,70"  # and without an end to its last line
+    with zipfile.ZipFile(archive / "set-a.zip", "w") as file:
+        for name, text in texts.items():
+            file.writestr(name, text)
+    observed = care.parsed(archive)
+    values, mask = care.dense(observed, 1 + int(observed["row"].max()), care.UNCHANGED)
+    kinds = slice(len(care.CHANNELS) - len(care.CARE), None)
+    assert mask[:, 0, kinds].all(1).tolist() == [n != 5 for n in range(40)]
+    expected = [n % 4 for n in [*range(100, 120), *range(200, 220)]]
+    assert [int(v.argmax()) for n, v in enumerate(values[:, 0, kinds]) if n != 5] == expected[:5] + expected[6:]
+    assert float(values[5, 0, CHANNEL["HR"]]) == 70
+
+
 @pytest.mark.parametrize("every", [-1.0, 49.0, 0.001])
 def test_bad_roundings(every: float) -> None:
     with pytest.raises(

@@ -77,6 +77,38 @@ def test_a_prediction_can_be_repeated_and_depends_on_its_series_alone(cls: type[
     torch.testing.assert_close(module(*(part[some] for part in given)), expected[some], rtol=1e-12, atol=1e-12)
 
 
+@every_model
+def test_a_prediction_depends_neither_on_what_a_series_is_filled_up_with_nor_on_the_precision(
+    cls: type[ControlledSDE],
+) -> None:
+    module, (values, mask, times) = model(cls, num_classes=3).eval(), series()
+    expected = module(values, mask, times)
+    for more in (1, 4):
+        longer = (torch.cat([a, torch.zeros_like(a[:, :more])], 1) for a in (values, mask))
+        later = times[:, -1:] + torch.arange(1, more + 1)
+        torch.testing.assert_close(module(*longer, torch.cat([times, later], 1)), expected, rtol=1e-12, atol=1e-12)
+    # of 1e-7 a step, over 8 of them and three layers
+    single = module.float()(values.float(), mask, times.float())
+    torch.testing.assert_close(single.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+@every_model
+def test_a_told_series_is_told_at_its_times_along_every_path(cls: type[ControlledSDE]) -> None:
+    module, (values, mask, times) = model(cls, interpolation="rectilinear").eval(), series()
+    states, told = module.states(values, mask, times), module(values, mask, times)
+    assert len(states) == 2 * values.shape[1] - 1
+    for k in range(values.shape[1]):
+        torch.testing.assert_close(told[:, k], module.readout(states[2 * k]), rtol=1e-12, atol=1e-12)
+
+
+def test_the_loss_of_a_told_series_is_of_what_was_observed() -> None:
+    module, (values, mask, times) = model(LangevinSDE).eval(), series()
+    expected = (module(values, mask, times) - values)[mask].square().mean()
+    found = module.step((torch.where(mask, values, torch.nan), mask, times))["loss"]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert not module.step((values, torch.zeros_like(mask), times))["loss"].detach()
+
+
 def test_the_noise_of_evaluation_is_brownian() -> None:
     module, size = model(LangevinSDE, substeps=4).eval(), 20_000
     increments = module._same_noise(6, torch.zeros(2, size, dtype=torch.float64))

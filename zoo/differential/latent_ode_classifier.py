@@ -79,7 +79,7 @@ class LatentODEClassifier(ZooModule):
         z = mean + (log_variance / 2).exp() * torch.randn_like(mean) if self.training else mean
         kl = (log_variance.exp() + mean.square() - 1 - log_variance).sum() / 2
         found = self.decoder(self.dynamics(z, times.diff(dim=1)))
-        squared, count = ((found - values).square() * mask).sum(), mask.sum().clamp(min=1)
+        squared, count = torch.where(mask, found - values, 0.0).square().sum(), mask.sum().clamp(min=1)
         told = scores(self.classifier(z), labels)
         loss = told["loss"] + self.weight * (squared / 2 + kl) / count
         return told | {"loss": loss, "cross_entropy": told["loss"], "error": squared / count}

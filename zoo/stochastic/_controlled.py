@@ -133,7 +133,7 @@ class ControlledSDE(ZooModule):
         return out.relu() if self.clips else out
 
     def states(self, values: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """z at every knot, (T, N, hidden_channels)."""
+        """z at every knot of the path, (K + 1, N, hidden_channels): at every time, but for `rectilinear`."""
         path = interpolate(values, mask, times / self.horizon, self.interpolation)
         z, steps = self.z0(path.value(0)), path.pieces * self.substeps
         noise = None if self.training else self._same_noise(steps, z)
@@ -141,13 +141,18 @@ class ControlledSDE(ZooModule):
         return integrate_sde(_Driven(self, path), z, knots, "euler", 1 / self.substeps, noise).states
 
     def _same_noise(self, steps: int, z: Tensor) -> Tensor:
-        """The increments of one path of noise, the same for all series and at each call."""
-        draw = torch.Generator(z.device).manual_seed(0)
-        unit = torch.randn(steps, 1, z.shape[1], generator=draw, device=z.device, dtype=z.dtype)
-        return (unit * self.substeps**-0.5).expand(-1, len(z), -1)
+        """The increments of one path of noise, the same for all series, at each call, and on every device.
+
+        They are drawn step by step: how many come after one has no influence on it.
+        """
+        draw = torch.Generator().manual_seed(0)
+        unit = torch.stack([torch.randn(1, z.shape[1], generator=draw) for _ in range(steps)])
+        return (unit.to(z) * self.substeps**-0.5).expand(-1, len(z), -1)
 
     def forward(self, values: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         states = self.states(values, mask, times)
+        if self.interpolation == "rectilinear":  # which has a knot more between any two times
+            states = states[::2]
         out: Tensor = self.readout(states[-1] if self.labels else states.transpose(0, 1))
         return out
 
@@ -162,7 +167,8 @@ class ControlledSDE(ZooModule):
         out = self(*self.inputs(batch))
         if self.labels:
             return scores(out, batch[3])
-        return {"loss": ((out - values).square() * mask).sum() / mask.sum()}
+        squared = torch.where(mask, out - values, 0.0).square().sum()
+        return {"loss": squared / mask.sum().clamp(min=1)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr)

@@ -1,4 +1,4 @@
-"""GeometricSDE: a neural stochastic differential equation that neither reaches nor crosses zero."""
+"""GeometricSDE: a neural stochastic differential equation whose drift and noise are proportional to the state."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class GeometricSDE(ControlledSDE):
 
         dz / z = gamma(t, C [z, X(t)]) dt + sigma(t) dW,   z(0) = log(1 + exp(A X(0) + a)) > 0
 
-    A ReLU network gamma grows with the state and the drift with its square, so that Euler steps of the variant `theory`
-    may overflow: take small ones, and times in units of the `horizon`. In the variant `benchmark` the drift is
-    tanh(gamma tanh(z)) and z(0) has either sign. Other arguments, shapes and errors are those of
-    `zoo.stochastic._controlled.ControlledSDE`.
+    So it is with the equation: Euler's steps may cross zero where they are large. A ReLU network gamma grows with the
+    state and the drift with its square, so that those of the variant `theory` may overflow, too: take small ones, and
+    times in units of the `horizon`. In the variant `benchmark` the drift is tanh(gamma tanh(z)) and z(0) has either
+    sign. Other arguments, shapes and errors are those of `zoo.stochastic._controlled.ControlledSDE`.
 
     Source: Y. Oh, D. Lim and S. Kim, "Stable neural stochastic differential equations in analyzing irregular time
     series data", ICLR 2024, arXiv:2402.14989, and the authors' code.

@@ -8,7 +8,7 @@ from zoo.stochastic._controlled import ControlledSDE
 
 
 class LangevinSDE(ControlledSDE):
-    """A Langevin-type equation, driven by a series: its drift does not depend on time, its noise on nothing else.
+    """A Langevin-type equation, driven by a series: the drift knows time through X alone, the noise time alone.
 
         dz = gamma(C [z, X(t)]) dt + sigma(t) dW
 

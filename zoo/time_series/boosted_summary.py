@@ -30,7 +30,7 @@ class BoostedSummary(ZooModule):
     times, labels), on which scikit-learn's histogram boosting fits the trees in one epoch, after which the training
     ends, whatever the trainer was told; they are kept as buffers, and followed by torch in double precision. Raises
     ValueError for a size below 1, fewer than two classes, an lr that is not positive, a training split of several
-    batches, and one that lacks a class.
+    batches, and one that lacks a class or has others.
 
     Source: J. H. Friedman, "Greedy function approximation: a gradient boosting machine", Annals of Statistics 29, 2001;
     histograms: G. Ke et al., "LightGBM: a highly efficient gradient boosting decision tree", NeurIPS 2017. The
@@ -89,8 +89,8 @@ class BoostedSummary(ZooModule):
         """Grows the trees on summaries (N, S) and labels (N,)."""
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        if len(classes := labels.unique()) < self.num_classes:
-            raise ValueError(f"the training split needs all {self.num_classes} classes, got {classes.tolist()}")
+        if (classes := labels.unique().tolist()) != list(range(self.num_classes)):
+            raise ValueError(f"the training split must have classes 0 to {self.num_classes - 1}, got {classes}")
         boosting = HistGradientBoostingClassifier(
             learning_rate=self.lr,
             max_iter=self.rounds,
