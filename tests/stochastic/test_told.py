@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from benchmarks.figures.stochastic.ornstein_uhlenbeck import floors
 from benchmarks.observables.stochastic.told import SHOWN, Told
-from datamodules import OrnsteinUhlenbeck
-from zoo.stochastic import LangevinSDE, NeuralSDE
+from datamodules import IrregularUCR, OrnsteinUhlenbeck
+from zoo.stochastic import NeuralSDE
+from zoo.time_series import GRUD
 
 
 @pytest.mark.parametrize("theta", [0.2, 0.7, 0.0])
@@ -57,6 +58,6 @@ def test_what_is_told_lies_beside_the_series() -> None:
     assert torch.equal(model.kept["times"], times[:SHOWN])
 
 
-def test_a_classifier_tells_no_series() -> None:
-    assert "tells classes" in Told().refusal(LangevinSDE(2, num_classes=3, hidden_channels=4, width=4), None)
-    assert not Told().refusal(NeuralSDE(2, hidden_channels=4, width=4), None)
+def test_where_there_are_classes_no_series_is_told() -> None:
+    assert Told().refusal(GRUD(2, 3), IrregularUCR()) == "IrregularUCR has classes, and no series to tell"
+    assert not Told().refusal(NeuralSDE(2, hidden_channels=4, width=4), OrnsteinUhlenbeck())

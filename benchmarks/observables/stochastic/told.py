@@ -13,14 +13,16 @@ SHOWN = 4  # test series that are recorded
 class Told(pl.Callback):
     """Records the first test series as they are, (SHOWN, T, C) and times (SHOWN, T), and as a model tells them.
 
-    For models whose output has the shape of the series. A model with noise tells them anew each time: this is one draw.
+    For models whose output has the shape of the series, and so not for data with classes.
     """
 
     per_replica = True
 
     def refusal(self, model: pl.LightningModule, data: Any) -> str:
         """Why there is nothing to record; nothing where there is."""
-        return f"{type(model).__name__} tells classes, no series" if getattr(model, "labels", False) else ""
+        return (
+            f"{type(data).__name__} has classes, and no series to tell" if "num_classes" in data.spec.arguments else ""
+        )
 
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
