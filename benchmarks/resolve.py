@@ -189,6 +189,10 @@ def _objection(model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
         return f"{name} has no optimiser of its own: give an optimizer entry"
     if model.stages() and {"optimizer", "lr_scheduler"} & set(config):
         return f"{name} has stages with optimisers of their own: leave optimizer out"
+    replaced = [key for key in ("optimizer", "lr_scheduler") if key in config]
+    if overrides and not model.automatic_optimization and replaced:
+        entries = " and ".join(replaced)
+        return f"{name} has a loop and steps of its own: leave {entries} out, or give it to the labels that use it"
     if devices > 1 and (reason := _undivided(model, config["fit"], spec, devices)):
         return f"trainer.devices is {devices}, but {reason}: give it one device"
     return ""

@@ -206,7 +206,7 @@ class SDEGAN(ZooModule):
         paths, *noise = batch
         return {"loss": self.gap(paths / self.scale, self.average(*noise))}
 
-    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         optimizer: Any = self.optimizers()
         total = self.trainer.estimated_stepping_batches
         paths, *noise = batch
@@ -223,6 +223,7 @@ class SDEGAN(ZooModule):
             self.critic.clip()
         self.accumulate(self.global_step - math.floor((1 - self.averaged) * total))
         self.log_scalars("train", {"loss": loss, "steepness": self.critic.steepness()}, len(paths))
+        return loss.detach()
 
     @torch.no_grad()
     def accumulate(self, count: int) -> None:

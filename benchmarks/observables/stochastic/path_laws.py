@@ -25,7 +25,8 @@ class PathLaws(pl.Callback):
     """Compares paths of a model with test paths, and with what is known of the process in closed form.
 
         test/marginal          mean Wasserstein-1 distance of the values at five times, in deviations of the process
-        test/distribution      the largest difference of their distribution functions there (Kolmogorov and Smirnov)
+        test/distribution      mean over these times of the largest difference of the distribution functions
+                               (Kolmogorov and Smirnov)
         test/mean              mean over all times of |mean - m| in deviations of the process
         test/deviation         mean over all times of |log(deviation / v^(1/2))|
         test/autocorrelation   the largest difference of the autocorrelations at three lags
@@ -34,7 +35,8 @@ class PathLaws(pl.Callback):
 
     and each again with `_floor` after its name for validation paths, which have the law of the test. Records the first
     of `paths` and of those `made`, and `moments`, m and v at all times. For models whose paths come from `noise`, and
-    data modules of one channel that know the `mean` and the `variance` of their process.
+    data modules of one channel that know the `mean` and the `variance` of their process, at more times than the
+    longest lag. Raises FloatingPointError for paths that are not finite.
     """
 
     per_replica = True
@@ -43,7 +45,15 @@ class PathLaws(pl.Callback):
         """Why there is nothing to compare; nothing where there is."""
         if not hasattr(model, "critic"):
             return f"{type(model).__name__} generates no paths from noise"
-        return "" if hasattr(data, "variance") else f"{type(data).__name__} does not know the moments of its process"
+        if not hasattr(data, "variance"):
+            return f"{type(data).__name__} does not know the moments of its process"
+        if (length := len(data.variance())) <= max(LAGS):
+            return (
+                f"paths of length {length} have no autocorrelation at lag {max(LAGS)}: give the data a greater length"
+            )
+        if data.spec.sizes["val"] != data.spec.sizes["test"]:
+            return "validation and test paths, which are compared as well, must be of one number"
+        return ""
 
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -51,6 +61,8 @@ class PathLaws(pl.Callback):
         paths, *noise = data.tensors("test")
         mean, variance = (moment().to(paths) for moment in (data.mean, data.variance))
         made, other = pl_module(*noise), data.tensors("val")[0]
+        if broken := int((~made.isfinite()).flatten(1).any(1).sum()):
+            raise FloatingPointError(f"{broken} of {len(made)} paths of {type(pl_module).__name__} are not finite")
         for suffix, compared in (("", made), ("_floor", other)):
             for name, value in distances(compared[..., 0], paths[..., 0], mean, variance).items():
                 pl_module.log(f"test/{name}{suffix}", value)
