@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
+from benchmarks import train
 from benchmarks.observables.stochastic.posterior_paths import chain, conditioned, floor
 from zoo.stochastic import LatentSDE, PosteriorSDE
 from zoo.stochastic._variational import Annealing, normal_divergence, paths
@@ -307,6 +310,22 @@ def test_the_divergence_gains_weight_in_training_alone() -> None:
     log_likelihood, kl = (part.mean() for part in model.bound(given))
     torch.testing.assert_close(model.step(given)["loss"], kl / 4 - log_likelihood)
     torch.testing.assert_close(model.eval().step(given)["loss"], kl - log_likelihood)
+
+
+@pytest.mark.parametrize("name", ["segmented_cosine", "posterior_evidence"])
+def test_the_rate_decays_by_a_thousandth_in_each_step(name: str) -> None:
+    """As in the loops that the claims come from: a decay once an epoch would be none in 15 epochs."""
+    given = yaml.safe_load((Path(__file__).parents[2] / "configs/stochastic" / f"{name}.yaml").read_text())
+    config = {key: given[key] for key in ("trainer", "lr_scheduler")}
+    config["data"] = {"init_args": {}} | given["data"]
+    config["model"] = given["models"]["posterior"] | {"init_args": {"in_channels": 1, "scale": 0.1}}
+    model, data = train.assemble(config, 0)
+    found: Any = model.configure_optimizers()
+    assert found["lr_scheduler"]["interval"] == "step"
+    found["optimizer"].step()
+    found["lr_scheduler"]["scheduler"].step()
+    assert found["optimizer"].param_groups[0]["lr"] == pytest.approx(0.01 * 0.999)
+    assert config["trainer"]["max_epochs"] * data.hparams["steps_per_epoch"] == 1500
 
 
 def test_the_weight_of_the_divergence_reaches_one_in_half_precision() -> None:
