@@ -120,7 +120,7 @@ class ObservedOrnsteinUhlenbeck(_SingleSeries):
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
         sizes = {"steps_per_epoch": steps_per_epoch, "test_size": test_size}
-        observed = [horizon * (k + 1) / count for k in range(count)]
+        observed = [horizon * ((k + 1) / count) for k in range(count)]  # the last is the horizon, to the last digit
         super().__init__(observed, horizon, step, sizes, batch_size, seed)
         self.save_hyperparameters()
         self.theta, self.mu, self.sigma, self.noise, self.count = theta, mu, sigma, noise, count

@@ -124,6 +124,19 @@ def test_what_is_seen_of_an_ornstein_uhlenbeck_process_has_its_covariance_and_th
     assert bool(((drawn.mean(0) - 0.5).abs() <= 5 * (truth.diagonal() / size).sqrt()).all())
 
 
+@pytest.mark.parametrize("horizon", [0.1, 0.7, 1.0, 2.0, 3.3, 7.7])
+def test_the_last_observation_is_at_the_end_whatever_the_rounding(horizon: float) -> None:
+    """Where the sum of count gaps is a little less than the horizon, there must be no step from one to the other."""
+    for count in range(1, 31):
+        data = ObservedOrnsteinUhlenbeck(count=count, horizon=horizon, test_size=1)
+        _, mask, times, _ = data.held_out("test")
+        assert float(times.diff(dim=1).min()) > 1e-4
+        assert float(times[0, -1]) == pytest.approx(horizon)
+        assert bool(mask[0, -1, 0])
+        assert int(mask.sum()) == count
+        torch.testing.assert_close(times[mask[..., 0]].diff(), torch.full((count - 1,), horizon / count))
+
+
 def test_all_splits_hold_the_one_series() -> None:
     data = ObservedOrnsteinUhlenbeck(batch_size=2, steps_per_epoch=2, test_size=2)
     first, second = data.train_dataloader()

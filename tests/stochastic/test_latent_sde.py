@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal, kl_divergence
 
+from benchmarks import train
 from benchmarks.observables.stochastic.posterior_paths import chain, conditioned, floor
 from zoo.stochastic import LatentSDE, PosteriorSDE
 from zoo.stochastic._variational import Annealing, normal_divergence, paths
@@ -300,11 +303,40 @@ def test_the_divergence_gains_weight_in_training_alone() -> None:
     assert [float(annealing()) for _ in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     assert float(annealing.eval()()) == 1
     assert float(annealing.taken) == 6  # it is part of a checkpoint
+    annealing.load_state_dict(Annealing(4).state_dict() | {"taken": torch.tensor(2.0)})
+    assert float(annealing.train()()) == 0.75
     assert float(Annealing(0)()) == 1
     model, given = latent(warm_up=4), batch()
     log_likelihood, kl = (part.mean() for part in model.bound(given))
     torch.testing.assert_close(model.step(given)["loss"], kl / 4 - log_likelihood)
     torch.testing.assert_close(model.eval().step(given)["loss"], kl - log_likelihood)
+
+
+@pytest.mark.parametrize("name", ["segmented_cosine", "posterior_evidence"])
+def test_the_rate_decays_by_a_thousandth_in_each_step(name: str) -> None:
+    """As in the loops that the claims come from: a decay once an epoch would be none in 15 epochs."""
+    given = yaml.safe_load((Path(__file__).parents[2] / "configs/stochastic" / f"{name}.yaml").read_text())
+    config = {key: given[key] for key in ("trainer", "lr_scheduler")}
+    config["data"] = {"init_args": {}} | given["data"]
+    config["model"] = given["models"]["posterior"] | {"init_args": {"in_channels": 1, "scale": 0.1}}
+    model, data = train.assemble(config, 0)
+    found: Any = model.configure_optimizers()
+    assert found["lr_scheduler"]["interval"] == "step"
+    found["optimizer"].step()
+    found["lr_scheduler"]["scheduler"].step()
+    assert found["optimizer"].param_groups[0]["lr"] == pytest.approx(0.01 * 0.999)
+    assert config["trainer"]["max_epochs"] * data.hparams["steps_per_epoch"] == 1500
+
+
+def test_the_weight_of_the_divergence_reaches_one_in_half_precision() -> None:
+    """bfloat16 has 8 significant bits: 256 + 1 = 256."""
+    model = latent(warm_up=260).bfloat16()
+    weights = [float(model.annealing()) for _ in range(260)]
+    assert weights == pytest.approx([n / 260 for n in range(1, 261)])
+    assert int(model.state_dict()["annealing.taken"]) == 260
+    assert (
+        model.step(tuple(x.bfloat16() if x.is_floating_point() else x for x in batch()))["loss"].dtype == torch.bfloat16
+    )
 
 
 def test_prediction_takes_gaps_for_what_was_not_observed() -> None:
@@ -314,6 +346,8 @@ def test_prediction_takes_gaps_for_what_was_not_observed() -> None:
     assert PosteriorSDE(2, 0.1).predict(torch.linspace(0, 1, 7)).shape == (1, 7, 2)
     with pytest.raises(ValueError, match="times that increase strictly"):
         PosteriorSDE(2, 0.1).predict(torch.tensor([0.0, 1.0, 0.5]))
+    with pytest.raises(ValueError, match=r"start at 0.*in series 1, times\[0\] is 0.25; put a 0 before it"):
+        PosteriorSDE(2, 0.1).predict(torch.tensor([[0.0, 1.0], [0.25, 0.5]]))
 
 
 @pytest.mark.parametrize(

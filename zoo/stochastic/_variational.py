@@ -60,11 +60,12 @@ class Annealing(nn.Module):
         super().__init__()
         at_least(0, warm_up=steps)
         self.steps = steps
-        self.register_buffer("taken", torch.zeros(()))
+        # an integer: bfloat16 counts to 256 and no further
+        self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
 
     def forward(self) -> Tensor:
         if not self.training:
-            return torch.ones_like(self.taken)
+            return torch.ones((), device=self.taken.device)
         self.taken.add_(1)  # in place: in a stack of models each has its own
         return (self.taken / max(self.steps, 1)).clamp(max=1)
 
@@ -72,5 +73,5 @@ class Annealing(nn.Module):
 def scores(log_likelihood: Tensor, kl: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """What a step returns of both parts of the bound, (N,) each, and of the divergence's weight."""
     log_likelihood, kl = log_likelihood.mean(), kl.mean()
-    loss = weight * kl - log_likelihood
+    loss = weight.to(kl) * kl - log_likelihood
     return {"loss": loss, "elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}

@@ -120,12 +120,19 @@ class PosteriorSDE(ZooModule):
         return (batch[2],)
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Times of one series (T,) or of several (N, T); refused where they do not increase."""
+        """Times of one series (T,) or of several (N, T); refused where they do not increase from 0."""
         if "times" not in given:
             return given
         times = given["times"]
         times = times[None] if times.ndim == 1 else times
-        return {"times": completed({"values": times[..., None], "times": times}, self.mean.dtype)["times"]}
+        times = completed({"values": times[..., None], "times": times}, self.mean.dtype)["times"]
+        if bool((late := times[:, 0] != 0).any()):
+            series = int(late.nonzero()[0])
+            raise ValueError(
+                f"expected times that start at 0, where q(y(0)) is: in series {series}, times[0] is "
+                f"{times[series, 0]:g}; put a 0 before it"
+            )
+        return {"times": times}
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return scores(*self.bound(batch), self.annealing())
