@@ -141,10 +141,10 @@ def test_it_prunes_every_model_of_the_zoo_or_says_why_not(
     monkeypatch.setattr(train, "assemble", lambda *_: (assembled, Examples(entry.spec, whole=entry.whole)))
     try:
         outcome = train.run(made, 0, tmp_path)
-    except ValueError as error:
-        assert method == "SynFlow"
-        assert "prune by another method" in str(error)  # a hundred steps of absolute weights are beyond all numbers
-        return
+    except ValueError as error:  # a hundred steps of absolute weights are beyond all numbers
+        if method == "SynFlow" and "prune by another method" in str(error):
+            return
+        raise
     sizes = {k: v.numel() for k, v in outcome.arrays.items() if k.startswith("mask/")}
     assert sizes
     density = METHODS[method].get("density", 0.5)
