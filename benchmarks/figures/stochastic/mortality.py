@@ -22,7 +22,8 @@ def areas(results: Sequence[Result]) -> Figure:
         for place, model in enumerate(models):
             _row(panel, place, _values(results, model, metric))
         panel.set(yticks=range(len(models)), yticklabels=[model.replace("_", " ") for model in models], xlabel=title)
-        panel.set_title("Test records: a dot a seed, a bar the mean")
+        panel.set_title("A dot a seed, a bar the mean")
+        panel.locator_params(axis="x", nbins=5)
         panel.grid(axis="x", lw=0.3)
     return figure
 
