@@ -13,7 +13,7 @@ from benchmarks import cards, documents, publish
 from datamodules import DataMissing
 from tests.test_weights import hub_entries
 from zoo import _weights
-from zoo._preprocessing import log_volume, preprocess
+from zoo._preprocessing import arguments, log_volume, preprocess
 from zoo._weights import inputs_of
 
 SHIPPED = zoo.list_weights()
@@ -67,7 +67,8 @@ def test_shipped_weights_score_what_their_card_says_from_raw_input(name: str) ->
     assert found == pytest.approx(told, rel=publish.TOLERANCE)
     batch = model.inputs(next(iter(data.test_dataloader())))
     raw = [x[: len(batch[0])] for x in cards.raw_of(model, data)]
-    made = [preprocess(x, told["preprocessing"]) for x, told in zip(raw, inputs_of(card), strict=True)]
+    prepared = [preprocess(x, told["preprocessing"]) for x, told in zip(raw, inputs_of(card), strict=True)]
+    made = list(model.complete(dict(zip(arguments(model), prepared, strict=True))).values())
     for x, one, ready, told in zip(raw, batch, made, inputs_of(card), strict=True):
         assert (list(x.shape[1:]), str(x.dtype)) == (told["raw_shape"], f"torch.{told['raw_dtype']}")
         exact = not any(step == "standardise" for step, _ in told["preprocessing"])
