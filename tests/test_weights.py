@@ -283,7 +283,7 @@ def test_nothing_outside_the_zoo_is_imported_on_a_cards_word(made: Path, monkeyp
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("preprocessing", [["exec", 1]], r"a step of preprocessing is \[divide"),
+        ("preprocessing", [["exec", 1]], r"a step of preprocessing is \[at_least"),
         ("preprocessing", [["divide", "2"]], r"got \['divide', '2'\]"),
         ("preprocessing", [["divide", 0]], r"makes no sense: \['divide', 0\]"),
         ("preprocessing", [["divide", [1, 0.0]]], r"makes no sense: \['divide', \[1, 0.0\]\]"),
