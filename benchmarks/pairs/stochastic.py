@@ -99,7 +99,7 @@ def records(place: Place) -> tuple[Side, None]:
         "datamodules.PhysioNet2012",
         "zoo.stochastic.LinearNoiseSDE",
         arguments={"in_channels": 44, "num_classes": 2, "variant": "benchmark", "horizon": 48.0},
-        data_arguments={},
+        data_arguments={"batch_size": 128},
         max_epochs=1,
     )
 
