@@ -49,8 +49,11 @@ class ControlledSDE(ZooModule):
 
     With `num_classes` the output is that at the end, logits (N, num_classes) of a label, trained by the cross-entropy;
     without, it is that at all knots, the series itself (N, T, C), trained by the mean squared error of what was
-    observed. `forward` takes values (N, T, C), mask (N, T, C) and times (N, T); a batch may have labels after them. In
-    training the noise is drawn anew for each series by torch's generator. In evaluation all series have one and the
+    observed. `forward` takes values (N, T, C), mask (N, T, C) and times (N, T); a batch may have labels after them.
+    Times are read as they are, hours since admission for instance: they may be of any sign, and a shift of them changes
+    the output. A series in which nothing was observed is judged by its times alone.
+
+    In training the noise is drawn anew for each series by torch's generator. In evaluation all series have one and the
     same noise, that of a fixed seed, so that a prediction depends on its series alone and can be repeated. The output
     is one linear layer in both variants; the authors' classifiers end in two, with batch normalisation and dropout.
     Trained by Adam.
