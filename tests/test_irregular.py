@@ -105,7 +105,7 @@ def test_a_preprocessed_series_has_the_same_gaps() -> None:
 
 def test_what_is_complete_stays_as_it_is() -> None:
     given = dict(zip(("values", "mask", "times"), series(), strict=True))
-    found = completed(given, torch.float32)
+    found = completed(given, torch.float32, 2)
     assert list(found) == list(given)
     assert all(torch.equal(found[name], given[name]) for name in given)
 
@@ -164,10 +164,30 @@ def test_what_is_no_series_is_refused_and_named(given: dict[str, Any], message: 
         made(carded=carded).predict(**given)
 
 
-def test_another_number_of_channels_is_refused_with_the_cards_shape() -> None:
+def test_another_number_of_channels_is_refused_with_a_card() -> None:
     values, mask, times = (torch.cat([x, x[..., :1]], -1) if x.ndim == 3 else x for x in series())
-    with pytest.raises(ValueError, match=r"expected values of shape \(N, 100, 2\), got \(4, 100, 3\): give samples"):
+    with pytest.raises(ValueError, match=r"expected values of shape \(N, T, 2\) with T >= 1, got \(4, 100, 3\)"):
         made().predict(values, mask, times)
+
+
+@pytest.mark.parametrize("name", sorted(CLASSIFIERS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_another_number_of_channels_is_refused_without_a_card(name: str, channels: int) -> None:
+    model, (values, _, times) = zoo.create(name, in_channels=C, num_classes=2, **CLASSIFIERS[name]), series()
+    values = values[..., :1].expand(-1, -1, channels)
+    with pytest.raises(
+        ValueError, match=rf"expected values of shape \(N, T, 2\) with T >= 1, got \(4, 100, {channels}\)"
+    ):
+        model.predict(values, times=times)
+
+
+@pytest.mark.parametrize("substeps", [1, 2])
+def test_the_last_observation_moves_a_classification_by_two_substeps_only(substeps: int) -> None:
+    torch.manual_seed(0)
+    model, (values, _, times) = LangevinSDE(C, 2, substeps=substeps).eval(), series()
+    other = values.clone()
+    other[:, -1] += 10.0
+    assert torch.equal(model.predict(values, times=times), model.predict(other, times=times)) == (substeps == 1)
 
 
 @pytest.mark.parametrize("name", sorted(CLASSIFIERS))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-def completed(given: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Values (N, T, C), mask (N, T, C) of what was observed, and times (N, T), of what was given of them.
+def completed(given: Mapping[str, Tensor], dtype: torch.dtype, channels: int) -> dict[str, Tensor]:
+    """Values (N, T, C) in so many channels, mask (N, T, C) of what was observed, and times (N, T), of what was given.
 
     Without a mask, what is NaN was not observed; what was not observed becomes 0. Times (T,) are those of all series.
     Give a series that ends early later times at which nothing was observed. All of this reads the data, on
@@ -26,6 +26,8 @@ def completed(given: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tens
     values, times = given["values"], given["times"]
     if values.ndim != 3:
         raise ValueError(f"expected values of shape (N, T, C), got {tuple(values.shape)}: values[None] is one series")
+    if values.shape[1] < 1 or values.shape[2] != channels:
+        raise ValueError(f"expected values of shape (N, T, {channels}) with T >= 1, got {tuple(values.shape)}")
     mask = given["mask"]
     times = times.expand(len(values), -1) if times.ndim == 1 else times
     for name, x, shape in (("mask", mask, values.shape), ("times", times, values.shape[:2])):

@@ -24,6 +24,7 @@ REFUSED = {
     "rk4": "its order needs a path with four derivatives",
     "log_ode": "it needs Levy areas, which are approximated only",
 }
+LEVY = ("milstein", "srk")  # whose steps need Levy areas under general noise
 
 
 class SDE(nn.Module):
@@ -139,14 +140,15 @@ def check_sde(sde: SDE, times: Sequence[float], method: str, step: float | None,
     """Raises ValueError for what `integrate_sde` refuses, before anything is solved."""
     own, other = (SOLVERS[calculus] for calculus in sorted(CALCULI, key=lambda name: name != sde.calculus))
     if method in REFUSED:
-        raise ValueError(f"method {method!r} is refused, {REFUSED[method]}; choose one of {', '.join(own)}")
+        fit = [name for name in own if sde.noise != "general" or name not in LEVY]
+        raise ValueError(f"method {method!r} is refused, {REFUSED[method]}; choose one of {', '.join(fit)}")
     one_of((*own, *other), method=method)
     if method in other:
         raise ValueError(
             f"method {method!r} does not converge to the solution in the sense of {sde.calculus.title()}; choose one "
             f"of {', '.join(own)}, or convert the drift"
         )
-    if sde.noise == "general" and method in ("milstein", "srk"):
+    if sde.noise == "general" and method in LEVY:
         raise ValueError(f"method {method!r} is refused for general noise, it needs Levy areas; choose euler")
     if adjoint and sde.calculus == "ito":
         raise ValueError("adjoint needs a Stratonovich equation, got calculus 'ito': convert the drift, f - g g' / 2")

@@ -79,7 +79,7 @@ class GRUDeltaT(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, next(self.parameters()).dtype)
+        return completed(given, next(self.parameters()).dtype, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return scores(self(*self.inputs(batch)), batch[3])

@@ -181,7 +181,7 @@ class LatentODE(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, next(self.parameters()).dtype)
+        return completed(given, next(self.parameters()).dtype, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         log_likelihood, kl = (part.mean() for part in self.bound(batch))

@@ -70,7 +70,7 @@ class LatentODEClassifier(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, next(self.parameters()).dtype)
+        return completed(given, next(self.parameters()).dtype, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         values, mask, times, labels = batch

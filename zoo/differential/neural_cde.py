@@ -111,7 +111,7 @@ class NeuralCDE(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, self.start.weight.dtype)
+        return completed(given, self.start.weight.dtype, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         solution = self._solved(*self.inputs(batch))

@@ -56,6 +56,9 @@ class ControlledSDE(ZooModule):
     In training the noise is drawn anew for each series by torch's generator. In evaluation all series have one and the
     same noise, that of a fixed seed, so that a prediction depends on its series alone and can be repeated. The output
     is one linear layer in both variants; the authors' classifiers end in two, with batch normalisation and dropout.
+    With one substep all is read where a step begins, so that what was observed at the last time has no influence on a
+    classification; with two it has.
+
     Trained by Adam.
 
     Raises ValueError for a size below 1, a horizon or lr that is not positive, another variant or interpolation.
@@ -163,7 +166,7 @@ class ControlledSDE(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, self.start.weight.dtype)
+        return completed(given, self.start.weight.dtype, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         values, mask, _ = self.inputs(batch)

@@ -158,7 +158,7 @@ class LatentSDE(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, self.prior_mean.dtype)
+        return completed(given, self.prior_mean.dtype, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return scores(*self.bound(batch), self.annealing())

@@ -1,4 +1,4 @@
-"""NeuralSDE: the naive neural stochastic differential equation, which sees a series only where it starts."""
+"""NeuralSDE: the naive neural stochastic differential equation, which sees the first observations of a series only."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from zoo.stochastic._controlled import ControlledSDE
 
 
 class NeuralSDE(ControlledSDE):
-    """An equation of two networks that read time and state, and of the series only its start: z(0) = A X(0) + a.
+    """An equation of two networks that read time and state, and of the series X(0) only: z(0) = A X(0) + a.
 
         dz = gamma(t, z) dt + sigma(t, z) dW
+
+    X(0) has the first observation of each channel, however late that comes, since the path is that value before it.
 
     Arguments, shapes, variants and errors are those of `zoo.stochastic._controlled.ControlledSDE`.
 

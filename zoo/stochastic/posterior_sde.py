@@ -125,7 +125,7 @@ class PosteriorSDE(ZooModule):
             return given
         times = given["times"]
         times = times[None] if times.ndim == 1 else times
-        times = completed({"values": times[..., None], "times": times}, self.mean.dtype)["times"]
+        times = completed({"values": times[..., None], "times": times}, self.mean.dtype, 1)["times"]
         if bool((late := times[:, 0] != 0).any()):
             series = int(late.nonzero()[0])
             raise ValueError(

@@ -54,7 +54,7 @@ class GatedClassifier(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, self.readout.weight.dtype)
+        return completed(given, self.readout.weight.dtype, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return scores(self(*self.inputs(batch)), batch[3])

@@ -125,7 +125,7 @@ class BoostedSummary(ZooModule):
         return batch[:3]
 
     def complete(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return completed(given, torch.float32)
+        return completed(given, torch.float32, self.hparams["in_channels"])
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return scores(self(*self.inputs(batch)), batch[3])
