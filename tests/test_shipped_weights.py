@@ -71,8 +71,10 @@ def test_shipped_weights_score_what_their_card_says_from_raw_input(name: str) ->
     made = list(model.complete(dict(zip(arguments(model), prepared, strict=True))).values())
     for x, one, ready, told in zip(raw, batch, made, inputs_of(card), strict=True):
         assert (list(x.shape[1:]), str(x.dtype)) == (told["raw_shape"], f"torch.{told['raw_dtype']}")
-        exact = not any(step == "standardise" for step, _ in told["preprocessing"])
-        # Standardised series lie in their files to the rounding of float32.
+        # Standardised series lie in their files to the rounding of float32; raw paths of the attractor, up to 60, are
+        # computed back from normalised ones: to 4e-6, which is 3e-7 of their deviations.
+        exact = card["data"]["class_path"] != "datamodules.LorenzPaths"
+        exact &= not any(step == "standardise" for step, _ in told["preprocessing"])
         torch.testing.assert_close(ready, one, rtol=0, atol=0 if exact else 1e-6)
     assert torch.equal(model.predict(*(x.numpy() for x in raw)), model.predict(*raw))
     with torch.no_grad():
