@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import urllib.request
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -177,13 +177,18 @@ class PhysioNet2012(ArrayDataModule):
         return (self.minutes / 60 * torch.arange(length)).repeat(len(observed["labels"]), 1)
 
 
-@cache
 def records() -> Tensors:
     """All observations: record, minute, row (the number of the time in the record), channel, value; and the labels.
 
     They are in order of the channel, and of several of a channel at one time the last is there alone.
     """
-    return kept(cache_dir() / "physionet2012" / "observations-2.safetensors", lambda: parsed(_root() / "PhysioNet2012"))
+    return _records(cache_dir(), data_dir())
+
+
+@lru_cache(maxsize=1)
+def _records(cache: Path, data: Path) -> Tensors:
+    # of the folders, which a process may change: what was read from others is not what lies here
+    return kept(cache / "physionet2012" / "observations-2.safetensors", lambda: parsed(_root() / "PhysioNet2012"))
 
 
 def _root() -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ def record(number: int, lines: str, kind: int = 3, age: int = 50) -> str:
 
 
 @pytest.fixture
-def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two sets of 20 records; in each set the fifth record died, and so on by fives."""
     folder = tmp_path / "data" / "PhysioNet2012"
     folder.mkdir(parents=True)
@@ -40,9 +40,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (folder / f"Outcomes-{part}.txt").write_text(outcomes)
     monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("ZOO_CACHE_DIR", str(tmp_path / "cache"))
-    module.records.cache_clear()
-    yield folder
-    module.records.cache_clear()
+    return folder
 
 
 def rewritten(folder: Path, lines: str) -> tuple[Tensor, Tensor]:
@@ -162,12 +160,25 @@ def test_files_are_parsed_once_and_a_damaged_copy_is_made_anew(archive: Path, tm
     first = {name: tensor.clone() for name, tensor in module.records().items()}
     kept = next((tmp_path / "cache").rglob("*.safetensors"))
     (archive / "set-a.zip").rename(archive / "away.zip")
-    module.records.cache_clear()
+    module._records.cache_clear()
     assert all(torch.equal(tensor, first[name]) for name, tensor in module.records().items())
     (archive / "away.zip").rename(archive / "set-a.zip")
     kept.write_bytes(kept.read_bytes()[:-100])
-    module.records.cache_clear()
+    module._records.cache_clear()
     assert all(torch.equal(tensor, first[name]) for name, tensor in module.records().items())
+
+
+def test_records_are_those_of_the_folder_that_is_set_now(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = module.records()["labels"].clone()
+    other = tmp_path / "other"
+    shutil.copytree(archive, other / "PhysioNet2012")
+    outcomes = other / "PhysioNet2012" / "Outcomes-a.txt"
+    outcomes.write_text(outcomes.read_text().replace("100,1,1,1,-1,1", "100,1,1,1,-1,0"))
+    monkeypatch.setenv("ZOO_DATA_DIR", str(other))
+    monkeypatch.setenv("ZOO_CACHE_DIR", str(tmp_path / "other_cache"))
+    assert int(first.sum() - module.records()["labels"].sum()) == 1
 
 
 def test_missing_files_are_named_with_the_remedy(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
