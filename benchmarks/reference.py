@@ -41,7 +41,8 @@ def keep(family: str, results: Path) -> Path:
     """Writes the reference results of the family's benchmarks that have finished Runs as they are now.
 
     The figure of each lies in `zoo/FAMILY/figures/` then, if the family's README shows it. What was kept of another
-    benchmark stays, with the date of its own run. Raises ValueError where none was run.
+    benchmark stays, with the date of its own run. Raises ValueError where none was run, and where the code of a Run is in
+    no commit.
     """
     from benchmarks import plan, report, schema, store
 
@@ -52,6 +53,7 @@ def keep(family: str, results: Path) -> Path:
     done = [result for result in stored if result.status == "finished"]
     if not done:
         raise ValueError(f"{results} holds no finished Run of {family} as it is now: run it first")
+    _refuse_changed(done)
     made = report.make(planned, stored, None)
     anew = {name: _part(name, made, done) for name in files}
     kept = {name: part for name, part in read(family).items() if part["runs"]}
@@ -61,6 +63,13 @@ def keep(family: str, results: Path) -> Path:
     for benchmark in planned.benchmarks:
         _keep_figure(benchmark, [result for result in done if result.benchmark == benchmark.name])
     return path
+
+
+def _refuse_changed(done: Sequence[Any]) -> None:
+    if changed := sorted({result.benchmark for result in done if result.commit.endswith("-dirty")}):
+        raise ValueError(
+            f"{', '.join(changed)} ran on code that is in no commit: commit it, and run with other --results"
+        )
 
 
 def _keep_figure(benchmark: Any, results: Sequence[Any]) -> None:

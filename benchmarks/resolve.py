@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,6 +194,10 @@ def _objection(model: ZooModule, config: Mapping[str, Any], spec: Spec) -> str:
     if overrides and not model.automatic_optimization and replaced:
         entries = " and ".join(replaced)
         return f"{name} has a loop and steps of its own: leave {entries} out, or give it to the labels that use it"
+    size, batch = spec.sizes["train"], config["data"]["init_args"].get("batch_size", math.inf)
+    if model.one_batch and config["fit"] and batch < size:
+        remedy = f"give the data batch_size {size}, not {batch}"
+        return f"{name} is fitted to one batch of all {size} training samples: {remedy}"
     if devices > 1 and (reason := _undivided(model, config["fit"], spec, devices)):
         return f"trainer.devices is {devices}, but {reason}: give it one device"
     return ""

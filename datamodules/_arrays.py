@@ -93,6 +93,12 @@ class BatchDataModule(pl.LightningDataModule):
         """Shapes and sizes, without loading tensors where the source allows it."""
         raise NotImplementedError(f"{type(self).__name__} declares no spec")
 
+    def __str__(self) -> str:
+        """Name, sizes and shapes: Lightning's own asks its loaders for a dataset, which these do not have."""
+        sizes = ", ".join(f"{split} {size}" for split, size in self.spec.sizes.items())
+        shapes = ", ".join(str(("B", *field.shape)).replace("'", "") for field in self.spec.batch)
+        return f"{type(self).__name__}: {sizes}; batches of {shapes}"
+
     @property
     def preprocessing(self) -> list[list[Any]]:
         """The steps from `raw` to what the batches hold, as plain data: `["divide", a]`, `["subtract", a]`,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -16,7 +17,7 @@ class Paths(ArrayDataModule):
     """Paths of a process in one dimension as series (values, mask, times), every value observed.
 
     A subclass gives `walked(noise)`, the paths of standard normal numbers, and may give `grid`, their times. Raises
-    ValueError for a size below 1, a length below 2, and a horizon that is not positive.
+    ValueError for a size below 1, a length below 2, and a horizon that is not positive or not finite.
     """
 
     def __init__(self, sizes: Mapping[str, int], length: int, horizon: float, batch_size: int, seed: int) -> None:
@@ -26,8 +27,8 @@ class Paths(ArrayDataModule):
                 raise ValueError(f"{name}_size must be at least 1, got {value}")
         if length < 2:
             raise ValueError(f"length must be at least 2, got {length}")
-        if not horizon > 0:
-            raise ValueError(f"horizon must be positive, got {horizon}")
+        if not 0 < horizon < math.inf:
+            raise ValueError(f"horizon must be positive and finite, got {horizon}")
         self.sizes, self.observations, self.horizon = sizes, length, horizon
 
     def walked(self, noise: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ class Paths(ArrayDataModule):
 
 
 def not_negative(**rates: float) -> None:
-    """Raises ValueError naming the first rate that is below zero, or NaN."""
+    """Raises ValueError naming the first rate that is below zero, or not finite."""
     for name, rate in rates.items():
-        if not rate >= 0:
-            raise ValueError(f"{name} must not be negative, got {rate}")
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"{name} must be finite and not negative, got {rate}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -36,8 +38,10 @@ class GeometricBrownianPaths(Paths):
     ) -> None:
         super().__init__({"train": train_size, "val": val_size, "test": test_size}, length, horizon, batch_size, seed)
         not_negative(sigma=sigma)
-        if not start > 0:
-            raise ValueError(f"start must be positive, got {start}")
+        if not 0 < start < math.inf:
+            raise ValueError(f"start must be positive and finite, got {start}")
+        if not math.isfinite(mu):
+            raise ValueError(f"mu must be finite, got {mu}")
         self.save_hyperparameters()
         self.mu, self.sigma, self.start = mu, sigma, start
 

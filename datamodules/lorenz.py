@@ -31,7 +31,7 @@ class LorenzPaths(ArrayDataModule):
     (B, T, latent_features). `normals` are standard normal numbers for models that draw a latent path: anew for each
     training batch, fixed for held-out paths. `truth` gives the normalised paths without noise, and `raw` the values
     before normalising. Raises ValueError for a size below 1, a length below 2, a horizon, noise or step that is not
-    positive, and for steps so long that the paths are not finite.
+    positive and finite, and for steps so long that the paths are not finite.
 
     Source: X. Li, T.-K. L. Wong, R. T. Q. Chen and D. Duvenaud, "Scalable gradients for stochastic differential
     equations", AISTATS 2020, arXiv:2001.01328, in the form of torchsde's Lorenz example: 1024 paths on [0, 2].
@@ -69,8 +69,8 @@ class LorenzPaths(ArrayDataModule):
         if length < 2:
             raise ValueError(f"length must be at least 2, got {length}")
         for name, size in {"horizon": horizon, "noise": noise, "step": step}.items():
-            if not size > 0:
-                raise ValueError(f"{name} must be positive, got {size}")
+            if not 0 < size < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {size}")
         self.save_hyperparameters()
         self.observations, self.horizon, self.step = length, horizon, step
         self.noise, self.latent_features = noise, latent_features

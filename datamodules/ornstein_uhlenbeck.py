@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,8 @@ class OrnsteinUhlenbeck(Paths):
 
         sigma^2 h (1 - a^k) / (1 - a),   a = (1 - theta h)^2
 
-    Raises ValueError for a size below 1, a length below 2, a horizon that is not positive, and theta or sigma below 0.
+    Raises ValueError for a size below 1, a length below 2, a horizon that is not positive, and theta or sigma below 0;
+    for a number that is not finite, and for theta so large that the steps would grow without bound, theta h > 2.
 
     Source: the tutorial of Y. Oh, D. Lim and S. Kim, "Stable neural stochastic differential equations in analyzing
     irregular time series data", ICLR 2024, arXiv:2402.14989: 800 paths to train and 200 to test. The validation split
@@ -39,9 +42,16 @@ class OrnsteinUhlenbeck(Paths):
     ) -> None:
         super().__init__({"train": train_size, "val": val_size, "test": test_size}, length, horizon, batch_size, seed)
         not_negative(theta=theta, sigma=sigma)
+        for name, value in {"mu": mu, "start": start}.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be finite, got {value}")
         self.save_hyperparameters()
         self.theta, self.mu, self.sigma, self.start = theta, mu, sigma, start
         self.h = horizon / length
+        if theta * self.h > 2:
+            raise ValueError(
+                f"theta must be at most 2 length / horizon = {2 / self.h:g} for steps to settle, got {theta}"
+            )
 
     @property
     def grid(self) -> Tensor:

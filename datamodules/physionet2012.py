@@ -96,10 +96,13 @@ class PhysioNet2012(ArrayDataModule):
         for name, value in {"val_share": val_share, "test_share": test_share}.items():
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie in (0, 1), got {value}")
+            if round(value * min(CLASSES)) < 1:
+                least = f"1 of the {min(CLASSES)} deaths is a share of {1 / min(CLASSES):.2g}"
+                raise ValueError(f"{name} must hold back some of each class, got {value}: {least}")
         if not val_share + test_share < 1:
             raise ValueError(f"val_share and test_share must leave some to train on, got {val_share} + {test_share}")
-        minutes = round(every * 60)
-        if not (0 <= minutes <= STAY and abs(every * 60 - minutes) < 1e-6):
+        minutes = round(every * 60) if 0 <= every <= STAY / 60 else -1
+        if not (minutes >= 0 and abs(every * 60 - minutes) < 1e-6):
             raise ValueError(f"every must be a number of whole minutes in hours, from 0 to {STAY // 60}, got {every}")
         self.save_hyperparameters()
         self.val_share, self.test_share, self.intensity = val_share, test_share, intensity

@@ -115,8 +115,10 @@ class ObservedOrnsteinUhlenbeck(_SingleSeries):
         seed: int = 0,
     ) -> None:
         for name, value in {"horizon": horizon, "noise": noise, "theta": theta, "sigma": sigma}.items():
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        if not math.isfinite(mu):
+            raise ValueError(f"mu must be finite, got {mu}")
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
         sizes = {"steps_per_epoch": steps_per_epoch, "test_size": test_size}

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 
 def number(**values: float) -> None:
-    """Raises ValueError naming the first value that is no number."""
+    """Raises ValueError naming the first value that is no finite number."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} must be a number, got {value!r}")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, got {value}")
 
 
 def at_least(least: int, **values: int | Sequence[int]) -> None:
-    """Raises ValueError naming the first value, or sequence of values, that is empty or below `least`."""
+    """Raises ValueError naming the first value, or sequence of values, that is empty, not whole or below `least`."""
     for name, value in values.items():
         found = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         for entry in found:
             number(**{name: entry})
+            if not isinstance(entry, int):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
         if not found or min(found) < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 

@@ -36,12 +36,13 @@ def completed(given: Mapping[str, Tensor], dtype: torch.dtype, channels: int) ->
             raise ValueError(f"expected {name} of shape {fits}, got {tuple(x.shape)}")
     if mask.dtype != torch.bool:
         raise ValueError(f"expected mask of booleans, true where a value was observed, got {mask.dtype}")
-    _refuse_order(times.to(dtype))
+    refuse_order(times.to(dtype))
     _refuse_values(values, mask)
     return {"values": torch.where(mask, values, 0), "mask": mask, "times": times}
 
 
-def _refuse_order(times: Tensor) -> None:
+def refuse_order(times: Tensor) -> None:
+    """Raises ValueError naming the first of the times (N, T) that is not finite, or not later than that before it."""
     if not bool(times.isfinite().all()):
         series, k = (~times.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"expected finite times: in series {series}, times[{k}] is {times[series, k]:g}")

@@ -31,6 +31,8 @@ class ZooModule(pl.LightningModule):
     #: Hyper-parameters that choose initial values of parameters and buffers, and nothing else: Runs that differ in them
     #: train in one stack, also where a buffer stays what it was and is read in `step`.
     initial: ClassVar[tuple[str, ...]] = ()
+    #: Training reads the whole training split as one batch.
+    one_batch: ClassVar[bool] = False
     #: False where `forward` needs gradients at test time.
     inference_mode: ClassVar[bool] = True
     #: `forward` gives the log-density of its first input: `predict` then gives that of the raw input, in the raw units.

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks import reference
+from benchmarks import documents, reference, store
 from benchmarks.documents import benchmark_files, read
+from benchmarks.store import Result
 from benchmarks.tables import Table, claims_table, number, results_table, spread
 
 FAMILIES = sorted(path.stem for path in reference.FOLDER.glob("*.json"))
+QUICK = "mean_field/odd_target"
 PARTS = {name: part for family in FAMILIES for name, part in reference.read(family).items()}
 
 
@@ -30,6 +32,7 @@ def test_reference_results_say_where_they_come_from(name: str) -> None:
     assert document["machine"].keys() >= {"cores", "device", "system"}
     assert document["versions"].keys() >= {"python", "torch", "lightning"}
     assert all(document["commits"])
+    assert not [commit for commit in document["commits"] if commit.endswith("-dirty")], "run it on committed code"
     assert document["date"]
     assert name in benchmark_files()
     assert {row["benchmark"] for row in document["claims"] + document["runs"]} <= {name}
@@ -130,6 +133,17 @@ def test_figures_are_drawn_of_what_is_kept_where_a_readme_shows_them(
         figure = "tests.benchmarks.test_reference.Drawn"
         reference._keep_figure(SimpleNamespace(name=name, figure=figure), results)
     assert {path.name: path.read_text() for path in tmp_path.rglob("*.png")} == {"shown.png": "3"}
+
+
+def test_runs_of_code_that_is_in_no_commit_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = benchmark_files()
+    dirty = Result("0" * 12, "sparse/lottery", "rigl", 0, status="finished", commit="2664b13aa1c2-dirty")
+    monkeypatch.setattr(store, "finished", lambda _: dirty)
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    monkeypatch.setattr(documents, "benchmark_files", lambda: {n: p for n, p in files.items() if n == QUICK})
+    with pytest.raises(ValueError, match="sparse/lottery ran on code that is in no commit: commit it"):
+        reference.keep(QUICK.partition("/")[0], tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_picture_of_a_readme_is_there_and_every_picture_is_shown() -> None:

@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules import GeometricBrownianPaths, LorenzPaths, ObservedOrnsteinUhlenbeck, SegmentedCosine
+from datamodules import (
+    GeometricBrownianPaths,
+    LorenzPaths,
+    ObservedOrnsteinUhlenbeck,
+    OrnsteinUhlenbeck,
+    SegmentedCosine,
+)
 from datamodules.lorenz import lorenz
 from datamodules.single_series import knots
 
@@ -150,19 +156,24 @@ def test_all_splits_hold_the_one_series() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GeometricBrownianPaths(start=0.0), "start must be positive, got 0.0"),
-        (lambda: GeometricBrownianPaths(sigma=-1.0), "sigma must not be negative, got -1.0"),
+        (lambda: GeometricBrownianPaths(start=0.0), "start must be positive and finite, got 0.0"),
+        (lambda: GeometricBrownianPaths(sigma=-1.0), "sigma must be finite and not negative, got -1.0"),
         (lambda: GeometricBrownianPaths(length=1), "length must be at least 2, got 1"),
-        (lambda: LorenzPaths(noise=0.0), "noise must be positive, got 0.0"),
+        (lambda: LorenzPaths(noise=0.0), "noise must be positive and finite, got 0.0"),
         (lambda: LorenzPaths(length=1), "length must be at least 2, got 1"),
-        (lambda: LorenzPaths(step=0.0), "step must be positive, got 0.0"),
+        (lambda: LorenzPaths(step=0.0), "step must be positive and finite, got 0.0"),
         (
             lambda: LorenzPaths(step=0.1, length=4).load("val"),
             "step must be shorter than 0.0952381 for paths that stay",
         ),
         (lambda: SegmentedCosine(step=0.0), "step must be positive, got 0.0"),
         (lambda: SegmentedCosine(test_size=0), "test_size must be at least 1, got 0"),
-        (lambda: ObservedOrnsteinUhlenbeck(theta=0.0), "theta must be positive, got 0.0"),
+        (lambda: LorenzPaths(horizon=math.inf), "horizon must be positive and finite, got inf"),
+        (lambda: OrnsteinUhlenbeck(horizon=math.inf), "horizon must be positive and finite, got inf"),
+        (lambda: OrnsteinUhlenbeck(start=math.nan), "start must be finite, got nan"),
+        (lambda: OrnsteinUhlenbeck(theta=4.5), "theta must be at most 2 length / horizon = 4 for steps to settle"),
+        (lambda: ObservedOrnsteinUhlenbeck(horizon=math.inf), "horizon must be positive and finite, got inf"),
+        (lambda: ObservedOrnsteinUhlenbeck(theta=0.0), "theta must be positive and finite, got 0.0"),
         (lambda: ObservedOrnsteinUhlenbeck(count=0), "count must be at least 1, got 0"),
     ],
 )

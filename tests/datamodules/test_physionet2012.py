@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import zipfile
 from pathlib import Path
@@ -193,6 +194,10 @@ def test_missing_files_are_named_with_the_remedy(archive: Path, monkeypatch: pyt
     [
         ({"val_share": 0.0}, r"val_share must lie in \(0, 1\), got 0.0"),
         ({"test_share": 1.0}, r"test_share must lie in \(0, 1\), got 1.0"),
+        (
+            {"test_share": 1e-5},
+            "test_share must hold back some of each class, got 1e-05: 1 of the 1122 deaths is a share",
+        ),
         ({"val_share": 0.5, "test_share": 0.5}, r"must leave some to train on, got 0.5 \+ 0.5"),
     ],
 )
@@ -234,7 +239,7 @@ def test_a_record_without_a_kind_of_care_leaves_the_others_theirs(archive: Path)
     assert float(values[5, 0, CHANNEL["HR"]]) == 70
 
 
-@pytest.mark.parametrize("every", [-1.0, 49.0, 0.001])
+@pytest.mark.parametrize("every", [-1.0, 49.0, 0.001, math.nan, math.inf])
 def test_bad_roundings(every: float) -> None:
     with pytest.raises(
         ValueError, match=f"every must be a number of whole minutes in hours, from 0 to 48, got {every}"

@@ -45,6 +45,16 @@ def solve(sde: SDE | None = None, **how: Any) -> Tensor:
         (growth(), {"noise": -1, "method": "srk"}, "a seed of at least 0, got -1"),
         (growth(), {"times": [-math.inf, 0.0]}, "increase strictly"),
         (growth(), {"y0": torch.ones(2), "method": "srk"}, r"y0 must be \(N, d\) for method 'srk', got shape \(2,\)"),
+        (
+            SDE(lambda _t, y: y, lambda _t, y: y, noise="scalar"),
+            {"y0": torch.ones(2, 3)},
+            r"must be \(..., d, 1\) for scalar",
+        ),
+        (
+            SDE(lambda _t, y: y, lambda _t, y: y[..., None]),
+            {},
+            r"must be \(..., d\) for diagonal noise, got \(2, 1, 1\)",
+        ),
         (network("ito", "scalar"), {"prior": lambda _t, y: y}, "prior needs diagonal noise, got 'scalar'"),
         (network("ito", "general", 1), {"method": "srk"}, "'srk' is refused for general noise, it needs Levy areas"),
         (network("ito", "general", 1), {"method": "milstein"}, "'milstein' is refused for general noise"),

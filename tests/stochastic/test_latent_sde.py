@@ -361,6 +361,16 @@ def test_prediction_takes_gaps_for_what_was_not_observed() -> None:
         (lambda: PosteriorSDE(1, 0.1, "cauchy"), "likelihood must be one of 'laplace', 'normal', got 'cauchy'"),
         (lambda: PosteriorSDE(1, 0.1, theta=0.0), "theta must be positive, got 0.0"),
         (lambda: PosteriorSDE(1, 0.1, sigma=0.0), "sigma must be positive, got 0.0"),
+        (lambda: PosteriorSDE(1, 0.1, theta=math.inf), "theta must be finite, got inf"),
+        (lambda: latent(latent_features=2.5), "latent_features must be a whole number, got 2.5"),
+        (lambda: latent().generate(torch.arange(5.0), torch.zeros(5, 3)), r"times of shape \(N, T\).*got \(5,\)"),
+        (lambda: latent().generate(torch.zeros(1, 5), torch.zeros(1, 5, 9)), r"normals of shape \(N, T, 3\).*5, 9\)"),
+        (lambda: latent().generate(-torch.arange(5.0)[None], torch.zeros(1, 5, 3)), "times that increase strictly"),
+        (
+            lambda: PosteriorSDE(1, 0.1).generate(torch.zeros(1, 2), torch.zeros(1, 2, 1)),
+            "times that increase strictly",
+        ),
+        (lambda: PosteriorSDE(1, 0.1).drawn(torch.zeros(1, 2), torch.zeros(1, 1, 1)), r"\(N, T, 1\).*\(1, 1, 1\)"),
     ],
 )
 def test_bad_values_are_refused(make: Any, message: str) -> None:

@@ -176,6 +176,7 @@ def test_noise_of_a_training_batch_is_drawn_anew_and_that_of_held_out_paths_stay
         (lambda: made(averaged=1.5), "averaged must be a share of the steps, at most 1, got 1.5"),
         (lambda: made(weight_decay=-0.1), "weight_decay must not be negative, got -0.1"),
         (lambda: made(optimizer="adam"), "optimizer must be one of 'optimistic', 'adadelta', got 'adam'"),
+        (lambda: made()(torch.zeros(2, 9), torch.zeros(2, 3, 3)), r"expected start of shape .*got \(2, 9\)"),
         (lambda: data(length=1), "length must be at least 2, got 1"),
         (lambda: data(noise_channels=0), "noise_channels must be at least 1, got 0"),
     ],

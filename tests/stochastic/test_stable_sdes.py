@@ -233,8 +233,8 @@ def test_bad_models(arguments: dict[str, Any], message: str) -> None:
     [
         ({"length": 1}, "length must be at least 2"),
         ({"horizon": 0.0}, "horizon must be positive"),
-        ({"sigma": -0.1}, "sigma must not be negative"),
-        ({"theta": math.nan}, "theta must not be negative, got nan"),
+        ({"sigma": -0.1}, "sigma must be finite and not negative"),
+        ({"theta": math.nan}, "theta must be finite and not negative, got nan"),
         ({"val_size": 0}, "val_size must be at least 1"),
     ],
 )

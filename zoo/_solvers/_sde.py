@@ -40,7 +40,8 @@ class SDE(nn.Module):
     What is said of g is not checked: where it does not hold, milstein and srk are wrong or of order 1/2. A subclass
     whose f and g share work overrides `both`, and has what they are made of as submodules.
 
-    Raises ValueError for another calculus or noise, and for additive and general noise without channels.
+    Raises ValueError for another calculus or noise, for additive and general noise without channels and, once it is
+    solved, for a g of another shape.
     """
 
     def __init__(
@@ -67,6 +68,12 @@ class SDE(nn.Module):
 
     def product(self, g: Tensor, dw: Tensor) -> Tensor:
         """g dW."""
+        if self.noise == "diagonal":
+            fits, shape = g.ndim <= dw.ndim, "(..., d)"
+        else:
+            fits, shape = g.ndim > 1 and g.shape[-1] == dw.shape[-1], f"(..., d, {dw.shape[-1]})"
+        if not fits:
+            raise ValueError(f"the diffusion must be {shape} for {self.noise} noise, got {tuple(g.shape)}")
         return g * dw if self.noise == "diagonal" else (g @ dw[..., None])[..., 0]
 
     def motion(self, y: Tensor) -> torch.Size:

@@ -43,9 +43,9 @@ class ControlledSDE(ZooModule):
     with times of their own are solved together. What f and g are, a subclass says, in two variants:
 
         theory      as the paper's theorems have them
-        benchmark   as the authors' code has them: t is read as (sin t, cos t), f is tanh of what it is in theory, and g
-                    is tanh(sigmoid(theta) g) with g >= 0 before it is multiplied by z. These bounds keep large steps
-                    stable, and they are outside the theorems.
+        benchmark   as the authors' code has them: t is read as (sin t, cos t), sigma is made >= 0 by ReLU, f is tanh of
+                    what it is in theory, and g is tanh(sigmoid(theta) g). These bounds keep large steps stable, and
+                    they are outside the theorems.
 
     With `num_classes` the output is that at the end, logits (N, num_classes) of a label, trained by the cross-entropy;
     without, it is that at all knots, the series itself (N, T, C), trained by the mean squared error of what was

@@ -43,6 +43,15 @@ def paths(
     return solution.states.transpose(0, 1), divergence
 
 
+def refuse_shapes(times: Tensor, normals: Tensor, features: int) -> None:
+    """Raises ValueError where times are not (N, T), or standard normal numbers not (N, T, features)."""
+    if times.ndim != 2 or normals.shape != (*times.shape, features):
+        raise ValueError(
+            f"expected times of shape (N, T) and normals of shape (N, T, {features}), got {tuple(times.shape)} and "
+            f"{tuple(normals.shape)}"
+        )
+
+
 def normal_divergence(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]) -> Tensor:
     """KL(q || p) of normals with independent components, (N,), of their means and log-variances, (N, D) or (D,)."""
     (mean, log_variance), (prior_mean, prior_log_variance) = q, p

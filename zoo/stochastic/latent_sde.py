@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo._checks import at_least, positive
-from zoo._irregular import completed
+from zoo._irregular import completed, refuse_order
 from zoo._module import ZooModule
 from zoo.differential.latent_ode import GatedUnit
-from zoo.stochastic._variational import Annealing, normal_divergence, paths, scores
+from zoo.stochastic._variational import Annealing, normal_divergence, paths, refuse_shapes, scores
 
 
 class ContextEncoder(nn.Module):
@@ -128,6 +128,7 @@ class LatentSDE(ZooModule):
 
     def drawn(self, values: Tensor, mask: Tensor, times: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
         """Series (N, T, C) of posterior paths, and the divergence of the posterior from the prior along each, (N,)."""
+        refuse_shapes(times, normals, len(self.prior_mean))
         context = self.encoder(values, mask, times).unbind(1)  # an index would have a gradient as large as the whole
         q = mean, log_variance = self.start(context[0]).chunk(2, -1)
         z0 = mean + (log_variance / 2).exp() * normals[:, 0]
@@ -140,7 +141,12 @@ class LatentSDE(ZooModule):
         return self.decoder(z), normal_divergence(q, (self.prior_mean, self.prior_log_variance)) + divergence
 
     def generate(self, times: Tensor, normals: Tensor) -> Tensor:
-        """Series (N, T, C) of the prior at times (N, T), without observation noise, of normals (N, T, latent)."""
+        """Series (N, T, C) of the prior at times (N, T), without observation noise, of normals (N, T, latent).
+
+        Raises ValueError for other shapes, and for times that do not increase.
+        """
+        refuse_shapes(times, normals, len(self.prior_mean))
+        refuse_order(times)
         z0 = self.prior_mean + (self.prior_log_variance / 2).exp() * normals[:, 0]
         z, _ = paths(z0, times, normals[:, 1:], lambda _, z: self.prior(z), self.diffusion)
         out: Tensor = self.decoder(z)

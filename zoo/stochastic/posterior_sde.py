@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo._checks import at_least, number, one_of, positive
-from zoo._irregular import completed
+from zoo._irregular import completed, refuse_order
 from zoo._module import ZooModule
-from zoo.stochastic._variational import Annealing, normal_divergence, paths, scores
+from zoo.stochastic._variational import Annealing, normal_divergence, paths, refuse_shapes, scores
 
 LIKELIHOODS = ("laplace", "normal")
 
@@ -83,6 +83,7 @@ class PosteriorSDE(ZooModule):
 
     def drawn(self, times: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior paths (N, T, C), and the divergence of the posterior from the prior along each, (N,)."""
+        refuse_shapes(times, normals, len(self.mean))
         clock = torch.stack([times.sin(), times.cos()], -1)
 
         def drift(k: int, y: Tensor) -> Tensor:
@@ -95,7 +96,12 @@ class PosteriorSDE(ZooModule):
         return y, normal_divergence((self.mean, self.log_variance), p) + divergence
 
     def generate(self, times: Tensor, normals: Tensor) -> Tensor:
-        """Paths (N, T, C) of the prior at times (N, T)."""
+        """Paths (N, T, C) of the prior at times (N, T), of normals (N, T, C).
+
+        Raises ValueError for other shapes, and for times that do not increase.
+        """
+        refuse_shapes(times, normals, len(self.mean))
+        refuse_order(times)
         y0 = self.mu + math.exp(self.log_variance_0 / 2) * normals[:, 0]
         return paths(y0, times, normals[:, 1:], self.prior, self.diffusion)[0]
 

@@ -38,7 +38,7 @@ class Generator(SDE):
 
     def __init__(self, start: int, noise: int, hidden: int, width: int, channels: int, length: int) -> None:
         super().__init__(self._drift, self._diffusion, "stratonovich", "general", noise)
-        self.times, self.shape = range(length), (hidden, noise)
+        self.times, self.shape, self.steps = range(length), (hidden, noise), (length - 1, noise)
         self.start = network(start, width, hidden)
         self.fields = nn.ModuleList(network(hidden + 1, width, out) for out in (hidden, hidden * noise))
         self.readout = nn.Linear(hidden, channels)
@@ -194,6 +194,10 @@ class SDEGAN(ZooModule):
         self.average.load_state_dict(self.generator.state_dict())
 
     def forward(self, start: Tensor, normals: Tensor) -> Tensor:
+        features, (length, noise) = self.hparams["start_features"], self.average.steps
+        if start.shape[1:] != (features,) or normals.shape[1:] != (length, noise):
+            expected = f"start of shape (N, {features}) and normals of shape (N, {length}, {noise})"
+            raise ValueError(f"expected {expected}, got {tuple(start.shape)} and {tuple(normals.shape)}")
         out: Tensor = self.scale * self.average(start, normals)
         return out
 

@@ -37,6 +37,7 @@ class BoostedSummary(ZooModule):
     summaries are ours.
     """
 
+    one_batch = True
     tiny: ClassVar[dict[str, Any]] = {"rounds": 3}
     exceptions: ClassVar[dict[str, str]] = {"gradients": "trees have no gradient: they are fitted greedily"}
     base: Tensor
@@ -90,7 +91,8 @@ class BoostedSummary(ZooModule):
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         if (classes := labels.unique().tolist()) != list(range(self.num_classes)):
-            raise ValueError(f"the training split must have classes 0 to {self.num_classes - 1}, got {classes}")
+            told = f"the training split must have classes 0 to {self.num_classes - 1}, got {classes}"
+            raise ValueError(f"{told}: take a larger split, another seed or another num_classes")
         boosting = HistGradientBoostingClassifier(
             learning_rate=self.lr,
             max_iter=self.rounds,
