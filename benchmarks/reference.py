@@ -41,7 +41,7 @@ def keep(family: str, results: Path) -> Path:
     """Writes the reference results of the family's benchmarks that have finished Runs as they are now.
 
     The figure of each lies in `zoo/FAMILY/figures/` then, if the family's README shows it. What was kept of another
-    benchmark stays, with the date of its own run. Raises ValueError where none was run, or on code that is in no commit.
+    benchmark stays, with the date of its own run. Raises ValueError where none was run, or of code in no commit.
     """
     from benchmarks import plan, report, schema, store
 
