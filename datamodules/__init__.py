@@ -32,6 +32,7 @@ _MODULES = {
     "MNISTParity": "images",
     "MarkovText": "text",
     "Moons": "densities",
+    "NetworkDynamics": "network_dynamics",
     "ObservedOrnsteinUhlenbeck": "single_series",
     "OddTarget": "points",
     "OscillatingFlow": "regression",

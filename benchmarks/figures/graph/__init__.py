@@ -1,0 +1,1 @@
+"""Figures of the family of graph networks: a file a benchmark."""
