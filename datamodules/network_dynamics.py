@@ -39,9 +39,12 @@ class NetworkDynamics(ArrayDataModule):
     one of round(nodes mean_degree / 2) edges, or `scale_free`, grown by preferential attachment of round(mean_degree /
     2) edges a node. It depends on `graph_seed`, not on `seed`, so that Runs of several seeds share it.
 
+    With a `bootstrap`, the states too depend on `graph_seed`, and each seed trains on that share of their number, drawn
+    with replacement: Runs of several seeds are an ensemble on one data set.
+
     A batch is (x, F, edges) of shapes (B, n), (B, n) and (B, 2, E): each edge of the graph twice, once a direction, as
-    (source, target), and the same for all samples. Raises ValueError for other dynamics or graphs, a size below 1, and
-    a mean degree that no simple graph of so many nodes has.
+    (source, target), and the same for all samples. Raises ValueError for other dynamics or graphs, a size below 1, a
+    mean degree that no simple graph of so many nodes has, and a bootstrap that is not positive.
 
     Source: V. Vasiliauskaite and N. Antulov-Fantulin, "Generalization of neural network models for complex network
     dynamics", Communications Physics 7, 2024, arXiv:2301.04900, and the authors' code. Deliberate differences: a fixed
@@ -68,6 +71,7 @@ class NetworkDynamics(ArrayDataModule):
         train_size: int = 1000,
         val_size: int = 100,
         test_size: int = 1000,
+        bootstrap: float | None = None,
         batch_size: int = 100,
         seed: int = 0,
     ) -> None:
@@ -80,24 +84,33 @@ class NetworkDynamics(ArrayDataModule):
             if choice not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {choice!r}")
         edge_count(graph, nodes, mean_degree)
+        if bootstrap is not None and not (math.isfinite(bootstrap) and round(bootstrap * train_size) >= 1):
+            raise ValueError(f"bootstrap must be a share of the {train_size} training samples above 0, got {bootstrap}")
         self.save_hyperparameters()
         self.dynamics, self.nodes, self.mean_degree = dynamics, nodes, mean_degree
-        self.graph, self.graph_seed = graph, graph_seed
+        self.graph, self.graph_seed, self.bootstrap = graph, graph_seed, bootstrap
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
 
     @property
     def spec(self) -> Spec:
         edges = Field((2, 2 * edge_count(self.graph, self.nodes, self.mean_degree)), torch.int64, self.nodes)
-        return Spec((Field((self.nodes,)), Field((self.nodes,)), edges), {}, self.sizes, "1")
+        sizes = {**self.sizes, "train": round((self.bootstrap or 1) * self.sizes["train"])}
+        return Spec((Field((self.nodes,)), Field((self.nodes,)), edges), {}, sizes, "1")
 
     @cached_property
     def edges(self) -> Tensor:
         """The graph's edges in both directions, (2, E)."""
         return random_graph(self.graph, self.nodes, self.mean_degree, self.graph_seed)
 
+    def states(self, split: str) -> Tensor:
+        """The states of a split before they are drawn from again, (N, n)."""
+        seed = self.seed if self.bootstrap is None else self.graph_seed
+        return torch.rand(self.sizes[split], self.nodes, generator=generator(seed, split, 0, 2**31))
+
     def load(self, split: str) -> tuple[Tensor, ...]:
-        size = self.sizes[split]
-        x = torch.rand(size, self.nodes, generator=generator(self.seed, split, 0, 2**31))
+        x, size = self.states(split), self.spec.sizes[split]
+        if split == "train" and self.bootstrap is not None:
+            x = x[torch.randint(len(x), (size,), generator=generator(self.seed, split, 0, 2**31 + 1))]
         return x, rates(self.dynamics, x, self.edges), self.edges.expand(size, -1, -1)
 
 
