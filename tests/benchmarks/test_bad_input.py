@@ -73,7 +73,7 @@ def test_an_unknown_suite(capsys: pytest.CaptureFixture[str]) -> None:
         error: 1 problem, nothing was started
 
         command line: --suite
-          unknown suite 'quik'; expected one of differential, full, mean_field, quick, sparse, stochastic
+          unknown suite 'quik'; expected one of differential, full, graph, mean_field, quick, sparse, stochastic
           did you mean quick?
         """
     )
