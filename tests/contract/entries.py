@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -70,28 +69,34 @@ def benchmarks() -> tuple[Benchmark, ...]:
     return tuple(read_benchmark(name, path, documents.read(path), {}) for name, path in files.items())
 
 
-_RESOLVED: dict[str, tuple[Entry, ...]] = {}
-
-
 def entries(benchmark: Benchmark) -> tuple[Entry, ...]:
     """The labels of a benchmark, resolved and tried on the meta device, data files not needed."""
-    if benchmark.name not in _RESOLVED:
-        _RESOLVED[benchmark.name] = tuple(_entries(benchmark))
-    return _RESOLVED[benchmark.name]
+    return tuple(_entry(benchmark, label) for label in benchmark.models)
 
 
-def _entries(benchmark: Benchmark) -> Iterator[Entry]:
-    resolver = Resolver(Checker(benchmark.file))
-    for label, given in benchmark.models.items():
-        settings = {**given, "model": _untrained(given["model"])}
+_RESOLVED: dict[tuple[str, str], Entry] = {}
+_SPECS: dict[Any, Any] = {}  # data modules' specs by their settings, for all labels that share them
+
+
+def _entry(benchmark: Benchmark, label: str) -> Entry:
+    if (benchmark.name, label) not in _RESOLVED:
+        _RESOLVED[benchmark.name, label] = _resolved(benchmark, label)
+    return _RESOLVED[benchmark.name, label]
+
+
+def _resolved(benchmark: Benchmark, label: str) -> Entry:
+    resolver, given = Resolver(Checker(benchmark.file)), benchmark.models[label]
+    settings = {**given, "model": _untrained(given["model"])}
+    if (key := resolver.key(settings["data"], 0)) not in _SPECS:
         data = resolver.checker.resolve("data", settings["data"], pl.LightningDataModule, fill={"seed": 0})
         resolver.checker.done()
         assert data is not None
-        resolver.specs[resolver.key(settings["data"], 0)] = (data, build(data).spec)
-        resolved = resolver.settings(label, settings, 0)
-        resolver.checker.done()
-        assert resolved is not None
-        yield Entry(benchmark, label, *resolved)
+        _SPECS[key] = data, build(data).spec
+    resolver.specs[key] = _SPECS[key]
+    resolved = resolver.settings(label, settings, 0)
+    resolver.checker.done()
+    assert resolved is not None
+    return Entry(benchmark, label, *resolved)
 
 
 def _untrained(node: dict[str, Any]) -> dict[str, Any]:
@@ -106,10 +111,10 @@ def _untrained(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def entry_of(model: str) -> Entry:
-    """The first configuration that uses a model of the zoo."""
+    """The first configuration that uses a model of the zoo; no other one is resolved."""
+    path = zoo.info(model)["class_path"]
     for benchmark in benchmarks():
-        for entry in entries(benchmark):
-            cls = entry.model_class
-            if zoo.info(model)["class_path"] == f"zoo.{cls.__module__.split('.')[1]}.{cls.__name__}":
-                return entry
+        for label, settings in benchmark.models.items():
+            if settings["model"]["class_path"] == path:
+                return _entry(benchmark, label)
     raise AssertionError(f"no configuration uses {model}: give it one in configs/{model.partition('.')[0]}/")
