@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from datamodules._arrays import SPLITS, ArrayDataModule, generator
+from datamodules._arrays import SPLITS, ArrayDataModule, BatchLoader, generator
 from datamodules._files import data_dir, provide
 from datamodules._spec import Field, Spec
 
@@ -58,7 +58,8 @@ class CitationGraph(ArrayDataModule):
 
     `public` is the split of Yang et al.: the first 20 nodes of each class to train on, 500 to validate and 1,000 to
     test. `random` draws shares `train_share` and `val_share` of the nodes by the seed, and tests on the rest. 15
-    nodes of CiteSeer without edges or words have no class: they are in the graph with label 0, and in no split.
+    nodes of CiteSeer without edges or words have no class: they are in the graph with label 0, and in no split. With
+    `shuffled` the labels of each split are dealt out anew among its nodes, by the seed: labels without a reason.
 
     Files are read by torch_geometric from `Planetoid/` of the data folder, in place, or downloaded. Raises ValueError
     for an unknown name or split, shares that leave no nodes, or no node of some class, to a split, and files that hold
@@ -86,6 +87,7 @@ class CitationGraph(ArrayDataModule):
         split: str = "public",
         train_share: float = 0.1,
         val_share: float = 0.1,
+        shuffled: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size=1, seed=seed)
@@ -93,7 +95,8 @@ class CitationGraph(ArrayDataModule):
             if choice not in choices:
                 raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, got {choice!r}")
         self.save_hyperparameters()
-        self.name, self.normalise, self.split, self.counts = name, normalise, split, GRAPHS[name]
+        self.name, self.normalise, self.split, self.shuffled = name, normalise, split, shuffled
+        self.counts = GRAPHS[name]
         self.shares = {"train_share": train_share, "val_share": val_share}
         if split == "random":
             self._check_shares()
@@ -126,7 +129,17 @@ class CitationGraph(ArrayDataModule):
         graph = self._graph
         mask = getattr(graph, f"{split}_mask") if self.split == "public" else self._drawn[split]
         x = graph.x / graph.x.sum(1, keepdim=True).clamp_min(1e-12) if self.normalise else graph.x
-        return x[None], graph.edge_index[None], graph.y[None], mask[None]
+        labels = graph.y
+        if self.shuffled:
+            own = labels[mask]
+            order = torch.randperm(len(own), generator=generator(self.seed, split, 0, 2**31))
+            labels = labels.masked_scatter(mask, own[order])
+        return x[None], graph.edge_index[None], labels[None], mask[None]
+
+    def loader(self, split: str) -> BatchLoader:
+        """The graph itself, which is not copied for every batch."""
+        arrays = self.tensors(split)
+        return BatchLoader(lambda epoch, position: arrays, 1)
 
     @cached_property
     def _graph(self) -> Any:

@@ -66,6 +66,18 @@ def test_random_splits_share_out_every_node_of_a_class_and_no_other(small: Path)
     assert not torch.equal(one[0], other[0])
 
 
+def test_shuffled_labels_are_those_of_the_split_at_other_nodes(small: Path) -> None:
+    given, shuffled, other = (
+        CitationGraph("citeseer", shuffled=deal, seed=seed).load("train")[2:]
+        for deal, seed in ((False, 0), (True, 0), (True, 1))
+    )
+    (labels, mask), dealt = given, shuffled[0]
+    assert torch.equal(dealt[mask].bincount(), labels[mask].bincount())
+    assert torch.equal(dealt[~mask], labels[~mask])
+    assert float((dealt == labels)[mask].float().mean()) < 0.4  # of 120 nodes of six classes a sixth, on average
+    assert not torch.equal(dealt, other[0])
+
+
 def test_a_share_that_leaves_a_class_empty_is_refused(small: Path) -> None:
     data = CitationGraph("citeseer", split="random", train_share=0.002, seed=0)
     with pytest.raises(ValueError, match=r"train_share 0.002 .* seed 0 leave no node of classes \[.*\] in the train"):
