@@ -57,10 +57,7 @@ class NodeRegression(ZooModule):
         return propagate(u, edges, self.operator)
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:
-        graphs, nodes = x.shape[:2]
-        first = nodes * torch.arange(graphs, device=edges.device)
-        together = (edges + first[:, None, None]).transpose(0, 1).flatten(1)
-        return self.scores(x.flatten(0, 1), together).unflatten(0, (graphs, nodes))
+        return self.scores(*as_one(x, edges)).unflatten(0, x.shape[:2])
 
     def inputs(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return batch[0], batch[1]
@@ -85,14 +82,24 @@ class NodeRegression(ZooModule):
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         _, _, labels, mask = batch
-        scores = self(*self.inputs(batch))
+        return self.scalars(self(*self.inputs(batch)), labels, mask)
+
+    def scalars(self, scores: Tensor, labels: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy of scores (N, n, num_classes)."""
         targets = nn.functional.one_hot(labels, scores.shape[-1]).to(scores)
-        squares = (scores - targets).square().sum(-1)
+        squares = (scores - targets).square().sum(-1) * mask
         right = (scores.argmax(-1) == labels) & mask
-        return {"loss": (squares * mask).sum(1).mean(), "accuracy": right.sum() / mask.sum().clamp_min(1)}
+        return {"loss": squares.sum() / len(mask), "accuracy": right.sum() / mask.sum().clamp_min(1)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+def as_one(x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+    """N graphs of n nodes, (N, n, m) and (N, 2, E), as one graph of N n nodes."""
+    graphs, nodes = x.shape[:2]
+    first = nodes * torch.arange(graphs, device=edges.device)
+    return x.flatten(0, 1), (edges + first[:, None, None]).transpose(0, 1).flatten(1)
 
 
 def mapping(inputs: int, outputs: int, variance: float) -> nn.Linear:

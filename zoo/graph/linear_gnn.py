@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo._checks import one_of
-from zoo.graph._nodes import NodeRegression, mapping
+from zoo.graph._nodes import NodeRegression, as_one, mapping
 
 SCALES = ("last", "all")
 
@@ -30,9 +30,9 @@ class LinearGNN(NodeRegression):
     since -dL/dt >= ||dL/dW||^2 = 4 ||(f - Y) h^T||^2. Stacked scales have a Gram matrix that is the sum of those of
     each, so that with skip connections the rate is at least the sum of those of all scales.
 
-    f is linear in X, so that weights are multiplied before the features are: f = sum_l (W_l B_l … B_1) X S^l takes
-    O(n m num_classes) operations. Shapes, the loss and the errors are those of `zoo.graph._nodes.NodeRegression`;
-    ValueError for other scales.
+    f is linear in X, so that weights are multiplied before features are: f = sum_l (W_l B_l … B_1) X S^l takes
+    O(n m num_classes) operations. Each step of training is on the same batch, of which X S^l at the training nodes is
+    kept. Shapes, the loss and the errors are those of `zoo.graph._nodes.NodeRegression`; ValueError for other scales.
 
     Source: K. Xu, M. Zhang, S. Jegelka and K. Kawaguchi, "Optimization of graph neural networks: implicit acceleration
     by skip connections and more depth", ICML 2021, arXiv:2105.04550. The rate along training is derived here; the
@@ -59,6 +59,7 @@ class LinearGNN(NodeRegression):
         self.layers = nn.ModuleList(mapping(a, b, 1.0) for a, b in pairwise(sizes))
         self.first = 0 if scales == "all" else depth  # the scale of the first readout
         self.readouts = nn.ModuleList(mapping(size, num_classes, 0.0) for size in sizes[self.first :])
+        self._kept: tuple[Tensor, Tensor] | None = None  # columns and labels of the training nodes, while it is fitted
 
     def scores(self, x: Tensor, edges: Tensor) -> Tensor:
         maps = self._maps()
@@ -68,6 +69,35 @@ class LinearGNN(NodeRegression):
             if number >= self.first:
                 f = f + x @ maps[number - self.first].T
         return f
+
+    def on_fit_start(self) -> None:
+        self._kept = None
+
+    def on_fit_end(self) -> None:
+        self._kept = None
+
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        x, edges, labels, mask = batch
+        if self._kept is None:
+            self._kept = self.columns(x, edges, mask), labels[mask][None]
+        columns, own = self._kept
+        scalars = self.scalars(self.at(columns)[None], own, torch.ones_like(own, dtype=torch.bool))
+        scalars["loss"] = scalars["loss"] / len(x)
+        self.log_scalars("train", scalars, len(x))
+        return scalars["loss"]
+
+    def columns(self, x: Tensor, edges: Tensor, mask: Tensor) -> Tensor:
+        """(X S^l)^T at the masked nodes of all graphs, for l = 0 … depth: (depth + 1, k, in_features)."""
+        power, together = as_one(x, edges)
+        found = [power]
+        for _ in self.layers:
+            found.append(self.propagate(found[-1], together))
+        return torch.stack([own[mask.flatten()] for own in found])
+
+    def at(self, columns: Tensor) -> Tensor:
+        """The scores (k, num_classes) of nodes from their columns."""
+        maps = torch.stack(self._maps())
+        return torch.einsum("lkm,lcm->kc", columns[self.first :], maps)
 
     def _maps(self) -> list[Tensor]:
         """W_l B_l … B_1 for the scales that are read, (num_classes, in_features) each."""
