@@ -20,7 +20,7 @@ def propagate(u: Tensor, edges: Tensor, operator: str) -> Tensor:
     """
     if operator == "gin":
         return u + neighbour_sum(u, edges)
-    ones = u.new_ones(len(u))
+    ones = u.new_ones(u.shape[0])
     scale = ones.index_add(0, edges[1], ones.index_select(0, edges[1])).rsqrt()[:, None]
     scaled = scale * u
     return scale * (scaled + neighbour_sum(scaled, edges))
