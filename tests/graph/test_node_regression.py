@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 import zoo
-from zoo.graph import LinearGNN, SkipGNN
 from zoo.graph._nodes import propagate
 
 CYCLE = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
@@ -28,9 +29,9 @@ def random_graph(nodes: int, seed: int = 0) -> Tensor:
     return torch.cat([one, one.flip(0)], 1)
 
 
-def made(model: str, **arguments: object) -> LinearGNN | SkipGNN:
+def made(model: str, **arguments: object) -> Any:
     torch.manual_seed(0)
-    network = zoo.create(model, in_features=5, num_classes=3, width=8, **arguments).double()
+    network: Any = zoo.create(model, in_features=5, num_classes=3, width=8, **arguments).double()
     for readout in network.readouts:
         torch.nn.init.normal_(readout.weight)
     return network

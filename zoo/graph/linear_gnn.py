@@ -103,9 +103,9 @@ class LinearGNN(NodeRegression):
         """W_l B_l … B_1 for the scales that are read, (num_classes, in_features) each."""
         maps = []
         for scale, readout in enumerate(self.readouts, self.first):
-            product = readout.weight
+            product: Tensor = readout.get_parameter("weight")
             for layer in reversed(self.layers[:scale]):
-                product = product @ layer.weight
+                product = product @ layer.get_parameter("weight")
             maps.append(product)
         return maps
 

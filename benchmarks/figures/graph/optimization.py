@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -84,5 +85,5 @@ def depths(results: Sequence[Result]) -> Figure:
     return figure
 
 
-def _argument(result: Result, name: str) -> object:
+def _argument(result: Result, name: str) -> Any:
     return result.config()["model"]["init_args"][name]
