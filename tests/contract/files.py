@@ -67,7 +67,7 @@ def citations(root: Path, has: Counts, generator: np.random.Generator, words: in
     for a, b in (*edges, edges[0]):
         graph[a].append(b)
         graph[b].append(a)
-    first = generator.integers(0, has.features, has.nodes)
+    first = np.resize(generator.permutation(has.features), has.nodes)  # no two that are trained on have the same words
     columns = (first[:, None] + 7 * np.arange(words)) % has.features
     rows = np.arange(0, words * has.nodes + 1, words)
     x = csr_matrix((np.ones(columns.size, np.float32), columns.ravel(), rows), (has.nodes, has.features))
@@ -85,7 +85,7 @@ def citations(root: Path, has: Counts, generator: np.random.Generator, words: in
 
 
 def _pairs(nodes: int, count: int, generator: np.random.Generator) -> list[tuple[int, int]]:
-    """Pairs of different nodes, each once: node a and the one that follows it by one of a few distances."""
-    distances = range(1, 2 + count // nodes)
-    pairs = [(a, (a + distance) % nodes) for distance in distances for a in generator.permutation(nodes).tolist()]
-    return pairs[:count]
+    """Pairs a < b of different nodes, each once."""
+    a, b = np.sort(generator.integers(0, nodes, (2, 3 * count)), 0)
+    codes = generator.permutation(np.unique((nodes * a + b)[a < b]))[:count]
+    return list(zip((codes // nodes).tolist(), (codes % nodes).tolist(), strict=True))
