@@ -11,6 +11,7 @@ _MODULES = {
     "BoundaryPoints": "boundary",
     "BrownianPaths": "brownian",
     "CIFAR10": "cifar",
+    "CitationGraph": "citation_graph",
     "DataMissing": "_files",
     "Density": "densities",
     "Digits": "images",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datamodules.citation_graph import GRAPHS, Counts
 from datamodules.physionet2012 import CLASSES, LONGEST
 
 
@@ -23,6 +24,8 @@ def write(root: Path) -> None:
             _idx(raw / f"{part}-labels-idx1-ubyte", generator.integers(0, 10, count, dtype=np.uint8))
     _cifar(root / "cifar-10-batches-py", generator)
     _records(root / "PhysioNet2012")
+    for name in ("cora", "citeseer"):
+        citations(root, GRAPHS[name], generator)
 
 
 def _idx(path: Path, array: np.ndarray) -> None:
@@ -53,3 +56,36 @@ def _records(folder: Path) -> None:
                 file.writestr(f"set-{part}/{n}.txt", f"Time,Parameter,Value\n{known}{measured}")
         died = "".join(f"{n},{int(n < CLASSES[1])}\n" for n in numbers)
         (folder / f"Outcomes-{part}.txt").write_text(f"RecordID,In-hospital_death\n{died}")
+
+
+def citations(root: Path, has: Counts, generator: np.random.Generator, words: int = 20) -> None:
+    """Papers of so many words each, in the form of Planetoid: classes in turn, each edge once more, and a loop."""
+    from scipy.sparse import csr_matrix
+
+    edges = _pairs(has.nodes - 1000 - has.unlabelled, has.edges, generator)
+    graph: dict[int, list[int]] = {node: [node] if node == 0 else [] for node in range(has.nodes)}
+    for a, b in (*edges, edges[0]):
+        graph[a].append(b)
+        graph[b].append(a)
+    first = np.resize(generator.permutation(has.features), has.nodes)  # no two that are trained on have the same words
+    columns = (first[:, None] + 7 * np.arange(words)) % has.features
+    rows = np.arange(0, words * has.nodes + 1, words)
+    x = csr_matrix((np.ones(columns.size, np.float32), columns.ravel(), rows), (has.nodes, has.features))
+    y = np.eye(has.classes, dtype=np.int32)[np.arange(has.nodes) % has.classes]
+    known, train = has.nodes - 1000 - has.unlabelled, 20 * has.classes
+    test = generator.permutation(1000 + has.unlabelled - 1)[:999].tolist()
+    test = [known + place for place in (*test, 1000 + has.unlabelled - 1)]  # the last node is one of them
+    parts = {"x": x[:train], "tx": x[known : known + 1000], "allx": x[:known], "graph": graph}
+    parts |= {"y": y[:train], "ty": y[known : known + 1000], "ally": y[:known]}
+    paths = {path.rpartition("ind.")[2].partition(".")[2]: root / path for path in has.files}
+    paths["graph"].parent.mkdir(parents=True)
+    for part, content in parts.items():
+        paths[part].write_bytes(pickle.dumps(content))
+    paths["test.index"].write_text("".join(f"{node}\n" for node in test))
+
+
+def _pairs(nodes: int, count: int, generator: np.random.Generator) -> list[tuple[int, int]]:
+    """Pairs a < b of different nodes, each once."""
+    a, b = np.sort(generator.integers(0, nodes, (2, 3 * count)), 0)
+    codes = generator.permutation(np.unique((nodes * a + b)[a < b]))[:count]
+    return list(zip((codes // nodes).tolist(), (codes % nodes).tolist(), strict=True))

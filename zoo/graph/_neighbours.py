@@ -13,9 +13,9 @@ ENTRIES_PER_EDGE = 32
 def neighbour_sum(u: Tensor, edges: Tensor) -> Tensor:
     """sum_i A_ij u_i for every node j, of u (n, …) and edges (2, E) from sources i to targets j."""
     source, target = edges
-    if len(u) ** 2 <= ENTRIES_PER_EDGE * len(source):
-        one = u.new_ones(()).expand(len(source))
-        adjacency = u.new_zeros(len(u), len(u)).index_put((target, source), one, accumulate=True)
+    if u.shape[0] ** 2 <= ENTRIES_PER_EDGE * source.shape[0]:
+        one = u.new_ones(()).expand(source.shape[0])
+        adjacency = u.new_zeros(u.shape[0], u.shape[0]).index_put((target, source), one, accumulate=True)
         return (adjacency @ u.flatten(1)).view_as(u)
     return torch.zeros_like(u).index_add(0, target, u.index_select(0, source))
 
