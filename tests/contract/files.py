@@ -5,9 +5,11 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from datamodules.hyperedges import SETS
 from datamodules.physionet2012 import CLASSES, LONGEST
 
 
@@ -23,6 +25,7 @@ def write(root: Path) -> None:
             _idx(raw / f"{part}-labels-idx1-ubyte", generator.integers(0, 10, count, dtype=np.uint8))
     _cifar(root / "cifar-10-batches-py", generator)
     _records(root / "PhysioNet2012")
+    _triples(root / "HyperSAGNN", generator)
 
 
 def _idx(path: Path, array: np.ndarray) -> None:
@@ -53,3 +56,14 @@ def _records(folder: Path) -> None:
                 file.writestr(f"set-{part}/{n}.txt", f"Time,Parameter,Value\n{known}{measured}")
         died = "".join(f"{n},{int(n < CLASSES[1])}\n" for n in numbers)
         (folder / f"Outcomes-{part}.txt").write_text(f"RecordID,In-hospital_death\n{died}")
+
+
+def _triples(root: Path, generator: np.random.Generator) -> None:
+    """Different triples of nodes of three types, as many as the real ones."""
+    for folder, nodes, train, test in SETS.values():
+        (root / folder).mkdir(parents=True)
+        numbers = np.unique(generator.integers(0, np.prod(nodes), 2 * (train + test)))
+        triples = np.stack(np.unravel_index(generator.permutation(numbers)[: train + test], nodes), 1)
+        for split, part in (("train", triples[:train]), ("test", triples[train:])):
+            arrays: dict[str, Any] = {f"{split}_data": part, "nums_type": np.array(nodes)}
+            np.savez(root / folder / f"{split}_data.npz", **arrays)
