@@ -132,7 +132,7 @@ class Corruption:
 
     def redrawn(self, hyperedges: Tensor, changed: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """Hyperedges (E, k) with new nodes where `changed`, and of which of them none that is known was found, (E,)."""
-        types = torch.bucketize(hyperedges, self.starts, right=True) - 1
+        types = torch.bucketize(hyperedges.contiguous(), self.starts, right=True) - 1
         made, todo = hyperedges.clone(), torch.arange(len(hyperedges))
         for _ in range(ROUNDS):
             kind, part = types[todo].clamp(min=0), changed[todo]

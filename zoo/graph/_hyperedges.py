@@ -100,7 +100,7 @@ def check_hyperedges(hyperedges: Tensor, nodes: Sequence[int]) -> None:
         told = f"{tuple(hyperedges.shape)} of {hyperedges.dtype}"
         raise ValueError(f"expected hyperedges of whole numbers of shape (N, k), got {told}")
     starts = torch.tensor([0, *accumulate(nodes)][:-1], device=hyperedges.device)
-    types = torch.bucketize(hyperedges, starts, right=True) - 1
+    types = torch.bucketize(hyperedges.contiguous(), starts, right=True) - 1
     ranges = ", ".join(f"{int(start)} to {int(start) + size - 1}" for start, size in zip(starts, nodes, strict=True))
     refusals = (
         (((hyperedges < -1) | (hyperedges >= total)).any(1), f"the nodes are 0 to {total - 1}, and -1 is none"),
