@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.figures.axes import COLOURS, panels
 from benchmarks.store import Result
 
-BARS = {"auroc": "ROC", "auprc": "precision over recall", "outsider": "outsiders found"}
+BARS = {"auroc": "ROC", "auprc": "precision\nover recall", "outsider": "outsiders\nfound"}
 CHANCE = {"auroc": 1 / 2, "auprc": 1 / 6}
 
 
