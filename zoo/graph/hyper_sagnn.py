@@ -71,9 +71,9 @@ class HyperSAGNN(HyperedgeModel):
     Source: R. Zhang, Y. Zou and J. Ma, "Hyper-SAGNN: a self-attention based graph neural network for hypergraphs",
     ICLR 2020, arXiv:1911.02613; sizes and rates are those of the authors' PyTorch code. Deliberate differences: the
     released code has a static branch in its attention and a norm of one number, both without effect, that are left out;
-    what is none is not attended to, as the released code does where sizes differ, for it gives a mask to another argument;
-    dropout of co-occurrences is the same for all hyperedges of a step; skip-gram takes large steps of Adam with noise
-    that pairs share, and three passes in place of one; and the epoch is selected on validation hyperedges.
+    where sizes differ it attends to what is none, too, as a mask goes to another argument; here dropout of
+    co-occurrences is the same for all hyperedges of a step; skip-gram takes large steps of Adam with noise that
+    pairs share, and three passes in place of one; and the epoch is selected on validation hyperedges.
     """
 
     tiny: ClassVar[dict[str, Any]] = {
