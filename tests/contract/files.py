@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datamodules.citation_graph import GRAPHS, Counts
+from datamodules.hyperedges import SETS
 from datamodules.physionet2012 import CLASSES, LONGEST
 
 
@@ -26,6 +28,7 @@ def write(root: Path) -> None:
     _records(root / "PhysioNet2012")
     for name in ("cora", "citeseer"):
         citations(root, GRAPHS[name], generator)
+    _triples(root / "HyperSAGNN", generator)
 
 
 def _idx(path: Path, array: np.ndarray) -> None:
@@ -89,3 +92,14 @@ def _pairs(nodes: int, count: int, generator: np.random.Generator) -> list[tuple
     a, b = np.sort(generator.integers(0, nodes, (2, 3 * count)), 0)
     codes = generator.permutation(np.unique((nodes * a + b)[a < b]))[:count]
     return list(zip((codes // nodes).tolist(), (codes % nodes).tolist(), strict=True))
+
+
+def _triples(root: Path, generator: np.random.Generator) -> None:
+    """Different triples of nodes of three types, as many as the real ones."""
+    for folder, nodes, train, test in SETS.values():
+        (root / folder).mkdir(parents=True)
+        numbers = np.unique(generator.integers(0, np.prod(nodes), 2 * (train + test)))
+        triples = np.stack(np.unravel_index(generator.permutation(numbers)[: train + test], nodes), 1)
+        for split, part in (("train", triples[:train]), ("test", triples[train:])):
+            arrays: dict[str, Any] = {f"{split}_data": part, "nums_type": np.array(nodes)}
+            np.savez(root / folder / f"{split}_data.npz", **arrays)
