@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules._arrays import SPLITS, ArrayDataModule, generator
 from datamodules._spec import Field, Spec
-from datamodules.citation_graph import GRAPHS, CitationGraph
+from datamodules.citation_graph import CitationGraph
 
 DRAWS = 2**31  # the position under which what stays the same in all epochs is drawn: beyond those of batches
 
@@ -136,13 +136,12 @@ class CitationLinks(LinkPrediction):
         seed: int = 0,
     ) -> None:
         self.citations = CitationGraph(name, normalise)
-        self.name = name
         super().__init__(val_share, test_share, seed)
         self.save_hyperparameters()
 
     @property
     def size(self) -> tuple[int, int, int]:
-        counts = GRAPHS[self.name]
+        counts = self.citations.counts
         return counts.nodes, counts.features, counts.edges
 
     def prepare_data(self) -> None:

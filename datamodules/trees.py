@@ -102,7 +102,7 @@ class TreeLinks(LinkPrediction):
         parent = parents(self.kind, self.nodes, self.branching, draws)
         steps = torch.randn(self.nodes, self.features, generator=draws)
         seen = inherited(parent, steps) + self.noise * torch.randn(self.nodes, self.features, generator=draws)
-        return seen / seen.std(0), torch.stack([parent, torch.arange(1, self.nodes)])
+        return seen / seen.std(0) / math.sqrt(self.features), torch.stack([parent, torch.arange(1, self.nodes)])
 
 
 class TreeNodes(ArrayDataModule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,18 +32,18 @@ class Parts:
 class Layer(nn.Module):
     """A transform, an aggregation and, except in the last layer, an activation that leads into the next one's space."""
 
-    def __init__(self, parts: Parts, own: nn.Module, onto: nn.Module | None, sizes: tuple[int, int], dropout: float):
+    def __init__(self, parts: Parts, own: nn.Module, sizes: tuple[int, int], dropout: float) -> None:
         super().__init__()
-        self.own, self.onto = own, onto
+        self.own = own
         self.transform = _parts.TRANSFORMS[parts.transform](*sizes, dropout, parts.bias)
         self.weights = _parts.WEIGHTS[parts.weights](sizes[1])
         self.aggregation, self.activation = parts.aggregation, parts.activation
 
-    def forward(self, v: Tensor, links: _parts.Links) -> Tensor:
-        """Points of tangent vectors v (M, m) at the origin of the layer's space."""
+    def forward(self, v: Tensor, links: _parts.Links, onto: Any | None) -> Tensor:
+        """Points of the space `onto`, or the layer's own, of tangent vectors v (M, m) at the origin of its own."""
         x = self.transform(self.own, v)
         x = _parts.AGGREGATIONS[self.aggregation](self.own, x, links, self.weights(self.own, x, links))
-        return x if self.onto is None else _parts.ACTIVATIONS[self.activation](self.own, self.onto, x)
+        return x if onto is None else _parts.ACTIVATIONS[self.activation](self.own, onto, x)
 
 
 class CurvedNetwork(ZooModule):
@@ -50,10 +51,11 @@ class CurvedNetwork(ZooModule):
 
         x^0 = exp_0(features),   y_i = transform(x^l_i),   x^{l+1}_i = activation(aggregation over j of w_ij and y_j)
 
-    over `layers` layers of `width` features; j goes over i and its neighbours. The last layer has no activation: relu
-    would keep all embeddings in one orthant. With `num_classes` the output is that of a linear map of log_0 x^L: logits
-    (N, n, num_classes) of every node. Without, it is the embedding x^L itself, (N, n, width) or on the hyperboloid
-    (N, n, width + 1), and `link_logits` has the log-odds (radius - d^2) / temperature of pairs: Fermi-Dirac.
+    over `layers` layers of `width` features, the last of `embedding` ones (by default `width`, too); j goes over i and its
+    neighbours. The last layer has no activation: relu would keep all embeddings in one orthant. With `num_classes` the
+    output is that of a linear map of log_0 x^L: logits (N, n, num_classes) of every node. Without, it is the embedding
+    x^L itself, (N, n, embedding) or on the hyperboloid (N, n, embedding + 1), and `link_logits` has the log-odds
+    (radius - d^2) / temperature of pairs, after Fermi and Dirac.
 
     Inputs are features (N, n, in_features) and edges (N, 2, E) as (source, target), each edge in both directions; the N
     graphs may differ. `predict(x, edges)` raises ValueError where edges name no node or come twice. A batch is
@@ -68,7 +70,7 @@ class CurvedNetwork(ZooModule):
     def __init__(
         self,
         parts: Parts,
-        sizes: tuple[int, int, int, int | None],
+        sizes: tuple[int, int, int | None, int, int | None],
         curvature: float = 0.0,
         learn_curvature: bool = False,
         dropout: float = 0.0,
@@ -79,8 +81,9 @@ class CurvedNetwork(ZooModule):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
-        in_features, width, layers, num_classes = sizes
-        at_least(1, in_features=in_features, width=width, layers=layers)
+        in_features, width, embedding, layers, num_classes = sizes
+        embedding = width if embedding is None else embedding
+        at_least(1, in_features=in_features, width=width, embedding=embedding, layers=layers)
         if num_classes is not None:
             at_least(2, num_classes=num_classes)
         positive(temperature=temperature, lr=lr)
@@ -89,13 +92,11 @@ class CurvedNetwork(ZooModule):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         self.radius, self.temperature, self.lr, self.weight_decay = radius, temperature, lr, weight_decay
-        spaces = [space(parts.space, curvature, learn_curvature) for _ in range(layers)]
-        widths = [in_features, *[width] * layers]
+        widths = [in_features, *[width] * (layers - 1), embedding]
         self.layers = nn.ModuleList(
-            Layer(parts, own, onto, (widths[place], width), dropout)
-            for place, (own, onto) in enumerate(zip(spaces, [*spaces[1:], None], strict=True))
+            Layer(parts, space(parts.space, curvature, learn_curvature), each, dropout) for each in pairwise(widths)
         )
-        self.decoder = nn.Linear(width, num_classes) if num_classes else None
+        self.decoder = nn.Linear(embedding, num_classes) if num_classes else None
         if double:
             self.double()
 
@@ -108,9 +109,10 @@ class CurvedNetwork(ZooModule):
         """Points (N, n, …) of every node."""
         links = _parts.Links.of(edges, x.shape[1])
         v = x.flatten(0, 1).to(self.dtype)
-        for layer in self.layers:
-            points = layer(v, links)
-            v = points if layer.onto is None else layer.onto.log0(points)
+        spaces: list[Any] = [layer.own for layer in self.layers]
+        for layer, onto in zip(self.layers, [*spaces[1:], None], strict=True):
+            points = layer(v, links, onto)
+            v = points if onto is None else onto.log0(points)
         return points.view(len(x), -1, points.shape[-1])
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:

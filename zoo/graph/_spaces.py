@@ -143,8 +143,8 @@ class Stereographic(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Raises ValueError where a point lies on the border of the ball or outside."""
-        longest = float(x.norm(dim=-1).max())
-        if (kappa := float(self.curvature)) < 0 and not longest * math.sqrt(-kappa) < 1:
+        longest = float(x.detach().norm(dim=-1).max())
+        if (kappa := float(self.curvature.detach())) < 0 and not longest * math.sqrt(-kappa) < 1:
             radius = 1 / math.sqrt(-kappa)
             raise ValueError(f"expected points in the ball of radius {radius:.6g}, got one of norm {longest:.6g}")
 
@@ -240,9 +240,12 @@ class Hyperboloid(nn.Module):
         return 2 / self.root * torch.asinh(self.root / 2 * self.chord(x, y).clamp(min=SMALLEST).sqrt())
 
     def midpoint(self, x: Tensor, mix: Mix) -> Tensor:
-        """The Lorentz centroid: s / (sqrt(c) | |s|_L |) of s = sum_j w_j x_j. It is the image of the gyromidpoint."""
+        """The Lorentz centroid: s / (sqrt(c) | |s|_L |) of s = sum_j w_j x_j. It is the image of the gyromidpoint.
+
+        The weights sum to 1: by <x, y>_L <= -1/c the divisor is then at least 1, whatever rounding makes of far points.
+        """
         total = mix(x)
-        scale = self.root * (-lorentz_square(total)).clamp(min=SMALLEST).sqrt()
+        scale = (self.curvature * lorentz_square(total)).clamp(min=1).sqrt()
         return self.point((total / scale[..., None])[..., 1:])
 
     def coordinates(self, x: Tensor) -> Tensor:
@@ -255,10 +258,11 @@ class Hyperboloid(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Raises ValueError where a point is not on the upper sheet, up to rounding."""
+        x, radius = x.detach(), float(-1 / self.curvature.detach())
         off = (self.point(x[..., 1:])[..., 0] - x[..., 0]).abs() / x[..., 0].abs().clamp(min=1e-12)
         if not bool((off < 1e-3).all()):
             raise ValueError(
-                f"expected points with x_0 = sqrt({float(-1 / self.curvature):.6g} + |x|^2), got one that is "
+                f"expected points with x_0 = sqrt({radius:.6g} + |x|^2), got one that is "
                 f"{float(off.max()):.3g} of x_0 away"
             )
 

@@ -27,6 +27,7 @@ class EuclideanGCN(CurvedNetwork):
         in_features: int,
         num_classes: int | None = None,
         width: int = 16,
+        embedding: int | None = None,
         layers: int = 2,
         dropout: float = 0.0,
         radius: float = 2.0,
@@ -36,6 +37,6 @@ class EuclideanGCN(CurvedNetwork):
         weight_decay: float = 0.0,
     ) -> None:
         parts = Parts("flat")
-        sizes = (in_features, width, layers, num_classes)
+        sizes = (in_features, width, embedding, layers, num_classes)
         super().__init__(parts, sizes, 0.0, False, dropout, radius, temperature, double, lr, weight_decay)
         self.save_hyperparameters()

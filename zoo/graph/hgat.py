@@ -28,6 +28,7 @@ class HGAT(CurvedNetwork):
         in_features: int,
         num_classes: int | None = None,
         width: int = 16,
+        embedding: int | None = None,
         layers: int = 2,
         curvature: float = -1.0,
         learn_curvature: bool = False,
@@ -39,7 +40,7 @@ class HGAT(CurvedNetwork):
         weight_decay: float = 0.0,
     ) -> None:
         parts = Parts("ball", weights="distance")
-        sizes = (in_features, width, layers, num_classes)
+        sizes = (in_features, width, embedding, layers, num_classes)
         super().__init__(
             parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
         )

@@ -31,6 +31,7 @@ class HGCN(CurvedNetwork):
         in_features: int,
         num_classes: int | None = None,
         width: int = 16,
+        embedding: int | None = None,
         layers: int = 2,
         space: str = "ball",
         aggregation: str = "origin",
@@ -47,7 +48,7 @@ class HGCN(CurvedNetwork):
         one_of(("ball", "hyperboloid"), space=space)
         one_of(("origin", "node"), aggregation=aggregation)
         parts = Parts(space, weights="tangents" if attention else "mean", aggregation=aggregation)
-        sizes = (in_features, width, layers, num_classes)
+        sizes = (in_features, width, embedding, layers, num_classes)
         super().__init__(
             parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
         )

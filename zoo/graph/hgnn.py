@@ -27,6 +27,7 @@ class HGNN(CurvedNetwork):
         in_features: int,
         num_classes: int | None = None,
         width: int = 16,
+        embedding: int | None = None,
         layers: int = 2,
         curvature: float = -1.0,
         learn_curvature: bool = False,
@@ -38,7 +39,7 @@ class HGNN(CurvedNetwork):
         weight_decay: float = 0.0,
     ) -> None:
         parts = Parts("ball", activation="coordinates", bias=False)
-        sizes = (in_features, width, layers, num_classes)
+        sizes = (in_features, width, embedding, layers, num_classes)
         super().__init__(
             parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
         )

@@ -30,6 +30,7 @@ class KappaGCN(CurvedNetwork):
         in_features: int,
         num_classes: int | None = None,
         width: int = 16,
+        embedding: int | None = None,
         layers: int = 2,
         curvature: float = -1.0,
         learn_curvature: bool = False,
@@ -41,7 +42,7 @@ class KappaGCN(CurvedNetwork):
         weight_decay: float = 0.0,
     ) -> None:
         parts = Parts("stereographic", aggregation="midpoint")
-        sizes = (in_features, width, layers, num_classes)
+        sizes = (in_features, width, embedding, layers, num_classes)
         super().__init__(
             parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
         )

@@ -26,6 +26,7 @@ class LorentzGCN(CurvedNetwork):
         in_features: int,
         num_classes: int | None = None,
         width: int = 16,
+        embedding: int | None = None,
         layers: int = 2,
         curvature: float = -1.0,
         learn_curvature: bool = False,
@@ -37,7 +38,7 @@ class LorentzGCN(CurvedNetwork):
         weight_decay: float = 0.0,
     ) -> None:
         parts = Parts("hyperboloid", "coordinates", "chord", "midpoint", "coordinates")
-        sizes = (in_features, width, layers, num_classes)
+        sizes = (in_features, width, embedding, layers, num_classes)
         super().__init__(
             parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
         )
