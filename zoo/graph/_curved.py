@@ -51,11 +51,11 @@ class CurvedNetwork(ZooModule):
 
         x^0 = exp_0(features),   y_i = transform(x^l_i),   x^{l+1}_i = activation(aggregation over j of w_ij and y_j)
 
-    over `layers` layers of `width` features, the last of `embedding` ones (by default `width`, too); j goes over i and its
-    neighbours. The last layer has no activation: relu would keep all embeddings in one orthant. With `num_classes` the
-    output is that of a linear map of log_0 x^L: logits (N, n, num_classes) of every node. Without, it is the embedding
-    x^L itself, (N, n, embedding) or on the hyperboloid (N, n, embedding + 1), and `link_logits` has the log-odds
-    (radius - d^2) / temperature of pairs, after Fermi and Dirac.
+    over `layers` layers of `width` features, the last of `embedding` ones (by default `width`, too); j goes over i and
+    its neighbours. The last layer has no activation: relu would keep all embeddings in one orthant. With `num_classes`
+    the output is that of a linear map of log_0 x^L: logits (N, n, num_classes) of every node. Without, it is the
+    embedding x^L itself, (N, n, embedding) or on the hyperboloid (N, n, embedding + 1), and `link_logits` has the
+    log-odds (radius - d^2) / temperature of pairs, after Fermi and Dirac.
 
     Inputs are features (N, n, in_features) and edges (N, 2, E) as (source, target), each edge in both directions; the N
     graphs may differ. `predict(x, edges)` raises ValueError where edges name no node or come twice. A batch is
