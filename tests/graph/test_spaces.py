@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -10,10 +11,19 @@ import torch
 from torch import Tensor
 
 from zoo.graph._parts import CoordinateTransform, TangentTransform
-from zoo.graph._spaces import geoopt, lorentz_square, space
+from zoo.graph._spaces import lorentz_square, space
 
 X, Y = torch.tensor([[0.3, 0.4]], dtype=torch.float64), torch.tensor([[-0.2, 0.1]], dtype=torch.float64)
 CURVATURES = (-0.25, -1.0, -2.5)
+
+
+def geoopt(model: str) -> Any:
+    """geoopt's functions of a model, `stereographic` or `lorentz`: an independent implementation."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")  # geoopt 0.5.1 with torch 2.14
+        from geoopt.manifolds.lorentz import math as lorentz
+        from geoopt.manifolds.stereographic import math as stereographic
+    return {"lorentz": lorentz, "stereographic": stereographic}[model]
 
 
 def made(name: str, curvature: float = -1.0) -> Any:
@@ -41,8 +51,8 @@ def points(curvature: float, count: int = 6, dim: int = 3) -> Tensor:
 
 def test_the_ball_has_the_values_of_the_closed_forms() -> None:
     ball = made("ball")
-    near(geoopt("stereographic").lambda_x(X, k=ball.curvature), 8 / 3)
-    near(geoopt("stereographic").mobius_add(X, Y, k=ball.curvature), 0.1573264781, 0.4925449871)
+    near(ball.conformal(X), 8 / 3)
+    near(ball.sum(X, Y), 0.1573264781, 0.4925449871)
     near(ball.distance(X, Y), 1.2902128069)
     near(ball.distance(torch.zeros_like(X), X), math.log(3))
     near(ball.exp0(X), 0.2772702944, 0.3696937258)
@@ -100,6 +110,40 @@ def test_logarithms_are_inverse_to_exponentials(name: str, curvature: float) -> 
     x, y = own.exp0(v[0]), own.exp0(v[1])
     torch.testing.assert_close(own.log0(x), v[0], rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(own.exp(x, own.log(x, y)), y, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["ball", "stereographic"])
+@pytest.mark.parametrize("curvature", [-1.0, -0.5, 0.75, -1e-6, 0.0, 1e-6])
+def test_the_stereographic_model_is_that_of_geoopt(name: str, curvature: float) -> None:
+    if name == "ball" and curvature >= 0:
+        pytest.skip("no ball has this curvature")
+    own, theirs = made(name, curvature), geoopt("stereographic")
+    x, y = (torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(6)).double() / 4).unbind()
+    k, close = own.curvature, {"rtol": 1e-8, "atol": 1e-8}
+    for found, expected in (
+        (own.exp0(x), theirs.expmap0(x, k=k)),
+        (own.log0(x), theirs.logmap0(x, k=k)),
+        (own.sum(x, y), theirs.mobius_add(x, y, k=k)),
+        (own.exp(x, y), theirs.expmap(x, y, k=k)),
+        (own.log(x, y), theirs.logmap(x, y, k=k)),
+        (own.distance(x, y), theirs.dist(x, y, k=k)),
+        (own.point(9 * x), theirs.project(9 * x, k=k)),
+    ):
+        torch.testing.assert_close(found, expected, **close)
+
+
+@pytest.mark.parametrize("curvature", CURVATURES)
+def test_the_hyperboloid_is_that_of_geoopt(curvature: float) -> None:
+    sheet, theirs = made("hyperboloid", curvature), geoopt("lorentz")
+    x, y = lifted(points(curvature), curvature).split(3)
+    v = torch.randn(3, 3, generator=torch.Generator().manual_seed(7)).double()
+    k, tangent, close = -1 / sheet.curvature, torch.nn.functional.pad(v, (1, 0)), {"rtol": 1e-7, "atol": 1e-7}
+    moved = theirs.parallel_transport0(x, tangent, k=k)
+    torch.testing.assert_close(sheet.exp0(v), theirs.expmap0(tangent, k=k), **close)
+    torch.testing.assert_close(sheet.log0(x), theirs.logmap0(x, k=k)[:, 1:], **close)
+    torch.testing.assert_close(sheet.exp(x, moved), theirs.expmap(x, moved, k=k), **close)
+    torch.testing.assert_close(sheet.add(x, v), theirs.expmap(x, moved, k=k), **close)
+    torch.testing.assert_close(sheet.log(x, y), theirs.logmap(x, y, k=k), **close)
 
 
 @pytest.mark.parametrize("curvature", [-1.0, -0.5, 0.7])

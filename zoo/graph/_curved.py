@@ -154,9 +154,11 @@ class CurvedNetwork(ZooModule):
 
     def _node_step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         x, edges, labels, mask = batch
-        logits = self(x, edges)[mask]
-        accuracy = (logits.argmax(-1) == labels[mask]).double().mean()
-        return {"loss": F.cross_entropy(logits, labels[mask]), "accuracy": accuracy}
+        logits = self(x, edges)
+        share = mask.to(logits.dtype) / mask.sum().clamp(min=1)
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        right = logits.argmax(-1) == labels
+        return {"loss": (loss * share.flatten()).sum(), "accuracy": (right * share).sum()}
 
     def _link_step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         x, edges, pairs, linked = batch

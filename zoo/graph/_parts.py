@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.graph._spaces import FARTHEST
+
 
 class Links(NamedTuple):
     """Which nodes a node hears: itself and its neighbours, as sources and targets (E + M,) of M nodes."""
@@ -69,7 +71,7 @@ class CoordinateTransform(TangentTransform):
 
     def forward(self, space: Any, v: Tensor) -> Tensor:
         norm = space.root * torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp(min=1e-15)
-        x = self.product(v) * (norm.clamp(max=40.0).sinh() / norm)  # W commutes with a factor a row
+        x = self.product(v) * (norm.clamp(max=FARTHEST).sinh() / norm)  # W commutes with a factor a row
         return space.point(x if self.bias is None else x + self.bias)
 
 
@@ -158,7 +160,12 @@ def fermi_dirac(square: Tensor, radius: float, temperature: float) -> Tensor:
 
 
 def area_under_curve(scores: Tensor, positive: Tensor) -> Tensor:
-    """The share of pairs of a positive and a negative that the scores (P,) order rightly; a tie is half a pair."""
-    right, wrong = scores[positive], scores[~positive].sort().values
-    below = torch.searchsorted(wrong, right) + torch.searchsorted(wrong, right, right=True)
-    return below.double().mean() / (2 * len(wrong))
+    """The share of pairs of a positive and a negative that the scores (P,) order rightly; a tie is half a pair.
+
+    By ranks: of a group of equal scores, each has the mean of theirs.
+    """
+    ordered = scores.sort().values
+    ranks = torch.searchsorted(ordered, scores) + torch.searchsorted(ordered, scores, right=True) + 1  # twice the rank
+    count = positive.sum()
+    above = (ranks * positive).sum().double() / 2 - count * (count + 1) / 2
+    return above / (count * (len(scores) - count))

@@ -20,7 +20,6 @@ class HGNN(CurvedNetwork):
     """
 
     tiny: ClassVar[dict[str, Any]] = {"width": 4}
-    exceptions: ClassVar[dict[str, str]] = {"export": "geoopt branches on the sign of the curvature, a tensor's value"}
 
     def __init__(
         self,

@@ -23,7 +23,6 @@ class KappaGCN(CurvedNetwork):
     """
 
     tiny: ClassVar[dict[str, Any]] = {"width": 4}
-    exceptions: ClassVar[dict[str, str]] = {"export": "geoopt branches on the sign of the curvature, a tensor's value"}
 
     def __init__(
         self,
