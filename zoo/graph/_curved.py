@@ -113,7 +113,7 @@ class CurvedNetwork(ZooModule):
         for layer, onto in zip(self.layers, [*spaces[1:], None], strict=True):
             points = layer(v, links, onto)
             v = points if onto is None else onto.log0(points)
-        return points.view(len(x), -1, points.shape[-1])
+        return points.view(*x.shape[:2], -1)
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:
         points = self.embed(x, edges)

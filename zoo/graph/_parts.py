@@ -22,7 +22,7 @@ class Links(NamedTuple):
     @classmethod
     def of(cls, edges: Tensor, nodes: int) -> Links:
         """Of edges (N, 2, E) of N graphs with `nodes` nodes each: one graph of N parts."""
-        graphs = len(edges)
+        graphs = edges.shape[0]  # len would make it a constant of an exported model
         first = torch.arange(graphs, device=edges.device)[:, None] * nodes
         itself = torch.arange(graphs * nodes, device=edges.device)
         source, target = ((edges[:, end] + first).flatten() for end in (0, 1))
