@@ -48,8 +48,8 @@ def test_hgcn_is_one_model_on_ball_and_hyperboloid(aggregation: str, attention: 
         state[key] = 2 * value if doubled else value / 2 if ".weights." in key else value
     sheet.load_state_dict(state)
     x = features() / 4  # nearer than what is projected inside the ball
-    logits = [m.link_logits(m(x, EDGES), PAIRS) for m in (ball, sheet)]
-    same(*logits, tolerance=1e-7)
+    one, other = (m.link_logits(m(x, EDGES), PAIRS) for m in (ball, sheet))
+    same(one, other, tolerance=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_without_curvature_means_are_the_euclidean_network(
     if num_classes:
         same(curved(features(), EDGES), flat(features(), EDGES), tolerance=1e-6)
     else:
-        logits = [m.link_logits(m(features(), EDGES), PAIRS) for m in (curved, flat)]
-        same(*logits, tolerance=1e-5)
+        one, other = (m.link_logits(m(features(), EDGES), PAIRS) for m in (curved, flat))
+        same(one, other, tolerance=1e-5)
 
 
 @pytest.mark.parametrize(("name", "power", "factor"), [("HGAT", 1, 2.0), ("LorentzGCN", 2, 1.0)])

@@ -92,7 +92,7 @@ def test_the_image_of_the_ball_is_isometric_in_every_operation(curvature: float)
     ball, sheet = made("ball", curvature), made("hyperboloid", curvature)
     x, b = points(curvature), torch.tensor([0.3, -0.1, 0.2], dtype=torch.float64)
     z = lifted(x, curvature)
-    close = {"rtol": 1e-9, "atol": 1e-9}
+    close: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
     torch.testing.assert_close(sheet.distance(z[:3], z[3:]), ball.distance(x[:3], x[3:]), **close)
     torch.testing.assert_close(sheet.log0(z), 2 * ball.log0(x), **close)
     torch.testing.assert_close(sheet.exp0(2 * b[None]), lifted(ball.exp0(b[None]), curvature), **close)
@@ -119,7 +119,8 @@ def test_the_stereographic_model_is_that_of_geoopt(name: str, curvature: float) 
         pytest.skip("no ball has this curvature")
     own, theirs = made(name, curvature), geoopt("stereographic")
     x, y = (torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(6)).double() / 4).unbind()
-    k, close = own.curvature, {"rtol": 1e-8, "atol": 1e-8}
+    k = own.curvature
+    close: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-8}
     for found, expected in (
         (own.exp0(x), theirs.expmap0(x, k=k)),
         (own.log0(x), theirs.logmap0(x, k=k)),
@@ -137,7 +138,8 @@ def test_the_hyperboloid_is_that_of_geoopt(curvature: float) -> None:
     sheet, theirs = made("hyperboloid", curvature), geoopt("lorentz")
     x, y = lifted(points(curvature), curvature).split(3)
     v = torch.randn(3, 3, generator=torch.Generator().manual_seed(7)).double()
-    k, tangent, close = -1 / sheet.curvature, torch.nn.functional.pad(v, (1, 0)), {"rtol": 1e-7, "atol": 1e-7}
+    k, tangent = -1 / sheet.curvature, torch.nn.functional.pad(v, (1, 0))
+    close: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-7}
     moved = theirs.parallel_transport0(x, tangent, k=k)
     torch.testing.assert_close(sheet.exp0(v), theirs.expmap0(tangent, k=k), **close)
     torch.testing.assert_close(sheet.log0(x), theirs.logmap0(x, k=k)[:, 1:], **close)
@@ -202,7 +204,7 @@ def test_points_of_the_hyperboloid_stay_on_it() -> None:
 
 @pytest.mark.parametrize("name", ["ball", "hyperboloid"])
 def test_a_learned_curvature_starts_where_it_was_given_and_stays_negative(name: str) -> None:
-    own = space(name, -0.7, learn=True).double()
+    own: Any = space(name, -0.7, learn=True).double()
     assert float(own.curvature.detach()) == pytest.approx(-0.7, rel=1e-6)
     (rho,) = own.parameters()
     rho.data -= 20
