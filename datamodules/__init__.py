@@ -12,6 +12,7 @@ _MODULES = {
     "BrownianPaths": "brownian",
     "CIFAR10": "cifar",
     "CitationGraph": "citation_graph",
+    "CitationLinks": "link_prediction",
     "DataMissing": "_files",
     "Density": "densities",
     "Digits": "images",
@@ -52,6 +53,8 @@ _MODULES = {
     "StreamDataModule": "_arrays",
     "Text": "text",
     "ThreeBumps": "curves",
+    "TreeLinks": "trees",
+    "TreeNodes": "trees",
     "UCR": "series",
 }
 __all__ = list(_MODULES)
