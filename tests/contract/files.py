@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from datamodules._tu_sizes import COLLECTIONS, Collection
 from datamodules.citation_graph import GRAPHS, Counts
 from datamodules.hyperedges import SETS
 from datamodules.physionet2012 import CLASSES, LONGEST
@@ -29,6 +31,7 @@ def write(root: Path) -> None:
     for name in ("cora", "citeseer"):
         citations(root, GRAPHS[name], generator)
     _triples(root / "HyperSAGNN", generator)
+    collection(root, COLLECTIONS["proteins"])
 
 
 def _idx(path: Path, array: np.ndarray) -> None:
@@ -103,3 +106,29 @@ def _triples(root: Path, generator: np.random.Generator) -> None:
         for split, part in (("train", triples[:train]), ("test", triples[train:])):
             arrays: dict[str, Any] = {f"{split}_data": part, "nums_type": np.array(nodes)}
             np.savez(root / folder / f"{split}_data.npz", **arrays)
+
+
+def collection(root: Path, known: Collection) -> None:
+    """TUDataset's files of graphs of the known sizes: of each size one with the most edges, the others paths."""
+    folder = root / "TUDataset" / known.name / "raw"
+    folder.mkdir(parents=True)
+    graphs, labels, edges, first = [], [], [], 1
+    for nodes, (some, others, most) in known.sizes.items():
+        path = [(a, a - 1) for a in range(1, nodes)]
+        more = itertools.islice(((a, b) for a in range(nodes) for b in range(a - 1)), most // 2 - len(path))
+        starts = range(first, first + nodes * (some + others), nodes)
+        pairs = [(start + a, start + b) for start in starts for a, b in path] + [
+            (first + a, first + b) for a, b in more
+        ]
+        edges += [f"{a}, {b}\n{b}, {a}" for a, b in pairs]
+        graphs += [nodes] * (some + others)
+        labels += ["1"] * some + ["2"] * others
+        first += nodes * (some + others)
+    content = {
+        "A": edges,
+        "graph_indicator": [str(number) for number, nodes in enumerate(graphs, 1) for _ in range(nodes)],
+        "graph_labels": labels,
+        "node_labels": [str(number % known.node_labels) for number in range(first - 1)],
+    }
+    for part, lines in content.items():
+        (folder / f"{known.name}_{part}.txt").write_text("\n".join(lines) + "\n")
