@@ -53,7 +53,10 @@ def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
         assert numbers == pytest.approx(numbers_shown, rel=0.02, abs=0.03), command
 
 
-@pytest.mark.parametrize("name", [f"{folder}README.md" for folder in ("", "zoo/differential/", "zoo/stochastic/", "zoo/graph/")])
+WITH_EXAMPLES = ("README.md", *(f"zoo/{family}/README.md" for family in ("differential", "stochastic", "graph")))
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_the_examples_give_what_the_readme_shows(name: str) -> None:
     blocks = re.findall(r"```python\n(>>> .*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
     assert blocks
