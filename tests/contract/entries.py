@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,12 +19,19 @@ from benchmarks.resolve import Resolver
 from benchmarks.schema import Benchmark, read_benchmark
 from datamodules import ArrayDataModule, Spec
 
+LARGE = 1_000_000  # numbers of a sample
+
 
 class Examples(ArrayDataModule):
-    """Random batches of a spec's shapes, in place of data that may not be here: all in one, or several an epoch."""
+    """Random batches of a spec's shapes, in place of data that may not be here: all in one, or several an epoch.
 
-    def __init__(self, spec: Spec, size: int = 12, whole: bool = False) -> None:
-        super().__init__(batch_size=size if whole else 4, seed=0)
+    Of large samples, such as whole graphs of papers, there are few.
+    """
+
+    def __init__(self, spec: Spec, whole: bool = False) -> None:
+        large = max(math.prod(field.shape) for field in spec.batch) > LARGE
+        size, batch_size = (3, 1) if large else (12, 4)
+        super().__init__(batch_size=size if whole else batch_size, seed=0)
         self.given, self.size = spec, size
 
     @property

@@ -42,3 +42,8 @@ def test_only_a_mean_over_the_neighbours_does_not_tell_how_many_there_are(convol
 def test_another_convolution_is_refused() -> None:
     with pytest.raises(ValueError, match="convolution must be one of 'sage', 'graph'"):
         zoo.create("GraphConvolutionField", convolution="cheb")
+
+
+def test_layers_are_no_other_model_s() -> None:
+    one, other = field("gated"), field("gated")
+    assert not {id(module) for module in one.modules()} & {id(module) for module in other.modules()}

@@ -64,10 +64,10 @@ def _convolution(name: str, in_features: int, out_features: int) -> nn.Module:
         from torch_geometric import nn as layers
     except ImportError as error:
         raise ImportError("GraphConvolutionField needs torch_geometric: pip install 'paperzoo[graph]'") from error
-    kinds: dict[str, tuple[type[nn.Module], dict[str, int]]] = {
+    kinds: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
         "sage": (layers.SAGEConv, {}),
         "graph": (layers.GraphConv, {}),
-        "gated": (layers.ResGatedGraphConv, {}),
+        "gated": (layers.ResGatedGraphConv, {"act": nn.Sigmoid()}),  # its default is one for all layers of the process
         "attention": (layers.GATConv, {}),
         "chebyshev": (layers.ChebConv, {"K": 10}),
         "gcn": (layers.GCNConv, {}),
