@@ -64,13 +64,13 @@ def _rate(result: Result) -> float:
 
 
 def depths(results: Sequence[Result]) -> Figure:
-    """Training loss over steps of the first seed, a panel a kind of network, with skip connections a full line."""
+    """Training loss over steps of the first seed, a panel an operator and rate, with skip connections a full line."""
     first = min((result.seed for result in results), default=0)
     shown = [result for result in results if result.seed == first]
-    operators = list(dict.fromkeys(_argument(result, "operator") for result in shown))
-    figure, axes = panels(len(operators))
-    for panel, operator in zip(axes, operators, strict=True):
-        own = [result for result in shown if _argument(result, "operator") == operator]
+    kinds = list(dict.fromkeys((_argument(result, "operator"), _rate(result)) for result in shown))
+    figure, axes = panels(len(kinds))
+    for panel, (operator, rate) in zip(axes, kinds, strict=True):
+        own = [result for result in shown if (_argument(result, "operator"), _rate(result)) == (operator, rate)]
         found = sorted({_argument(result, "depth") for result in own})
         for result in own:
             depth, skip = _argument(result, "depth"), _argument(result, "skip")
@@ -79,7 +79,7 @@ def depths(results: Sequence[Result]) -> Figure:
             kind = "shuffled labels" if shuffled else "skip" if skip else "no skip"
             loss = result.history()["train/loss"].dropna().to_numpy()
             panel.plot(loss, style, color=COLOURS[found.index(depth)], lw=1.2, label=f"depth {depth}, {kind}")
-        panel.set(xlabel="step", title=f"{operator.upper()}, lr {_rate(own[0]):g}")
+        panel.set(xlabel="step", title=f"{operator.upper()}, lr {rate:g}")
         panel.legend(frameon=False, fontsize=7)
     axes[0].set(ylabel="training loss")
     return figure
