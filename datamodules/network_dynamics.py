@@ -36,8 +36,9 @@ class NetworkDynamics(ArrayDataModule):
         sis                F_i = -4 x_i + 1/2 (1 - x_i) sum_j A_ij x_j
 
     A is the adjacency matrix of a simple undirected graph of `nodes` nodes with `mean_degree`: `erdos_renyi`, a uniform
-    one of round(nodes mean_degree / 2) edges, or `scale_free`, grown by preferential attachment of round(mean_degree /
-    2) edges a node. It depends on `graph_seed`, not on `seed`, so that Runs of several seeds share it.
+    one of round(nodes mean_degree / 2) edges, or `scale_free`, grown by preferential attachment of m edges a node,
+    whose mean degree 2 m (nodes - m) / nodes is the nearest, at most 1 away. It depends on `graph_seed`, not on `seed`,
+    so that Runs of several seeds share it.
 
     With a `bootstrap`, the states too depend on `graph_seed`, and each seed trains on that share of their number, drawn
     with replacement: Runs of several seeds are an ensemble on one data set.
@@ -127,12 +128,21 @@ def rates(dynamics: str, x: Tensor, edges: Tensor) -> Tensor:
 
 def edge_count(graph: str, nodes: int, mean_degree: float) -> int:
     """How many undirected edges a graph has; raises ValueError for a mean degree that none has."""
-    most = nodes - 1 if graph == "erdos_renyi" else 2 * (nodes - 1)
-    if not 0 < mean_degree <= most or not math.isfinite(mean_degree):
-        raise ValueError(f"mean_degree must lie in (0, {most}] for {nodes} nodes, got {mean_degree}")
+    if graph == "erdos_renyi":
+        least, most = 1 / nodes, nodes - 1.0
+    else:
+        least, most = (2 * m * (nodes - m) / nodes for m in (1, max(nodes // 2, 1)))
+        least, most = max(least - 1, 1 / nodes), most + 1
+    if not least < mean_degree <= most:
+        raise ValueError(f"mean_degree must lie in ({least:.4g}, {most:.4g}] for {nodes} nodes, got {mean_degree}")
     if graph == "erdos_renyi":
         return round(nodes * mean_degree / 2)
-    return (attached := max(1, round(mean_degree / 2))) * (nodes - attached)
+    return (attached := attachment(nodes, mean_degree)) * (nodes - attached)
+
+
+def attachment(nodes: int, mean_degree: float) -> int:
+    """How many edges each new node of a scale-free graph has, for the mean degree nearest to the one given."""
+    return min(range(1, max(nodes // 2, 1) + 1), key=lambda m: abs(2 * m * (nodes - m) / nodes - mean_degree))
 
 
 def random_graph(graph: str, nodes: int, mean_degree: float, seed: int) -> Tensor:
@@ -142,6 +152,6 @@ def random_graph(graph: str, nodes: int, mean_degree: float, seed: int) -> Tenso
     if graph == "erdos_renyi":
         made = networkx.gnm_random_graph(nodes, edge_count(graph, nodes, mean_degree), seed=seed)
     else:
-        made = networkx.barabasi_albert_graph(nodes, max(1, round(mean_degree / 2)), seed=seed)
+        made = networkx.barabasi_albert_graph(nodes, attachment(nodes, mean_degree), seed=seed)
     pairs = sorted((a, b) for edge in made.edges for a, b in (edge, edge[::-1]))
     return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T.contiguous()

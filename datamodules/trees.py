@@ -109,7 +109,8 @@ class TreeNodes(ArrayDataModule):
     A batch is one graph, (features, edges, labels, mask): (1, n, m), (1, 2, E) with both directions of each branch, (1,
     n) and (1, n), true at the nodes of the split: `train_share` and `val_share` of them, the others are to test. Tree,
     disease and split belong to the seed. Raises ValueError for another kind, fewer than 8 nodes, a transmission outside
-    (0, 1], and shares that leave no nodes to some split.
+    (0, 1], and shares that leave no nodes, or on loading nodes of one
+    class alone, to some split.
 
     Source: I. Chami, R. Ying, C. Re and J. Leskovec, "Hyperbolic graph convolutional neural networks", NeurIPS 2019,
     arXiv:1910.12933, for a disease on a tree; theirs is not generated anew, and has 1,000 features.
@@ -166,4 +167,9 @@ class TreeNodes(ArrayDataModule):
         order = torch.randperm(self.nodes, generator=draws)
         mask = torch.zeros(self.nodes, dtype=torch.bool)
         mask[order.split(self.counts)[SPLITS.index(split)]] = True
+        if not 0 < int(labels[mask].sum()) < int(mask.sum()):
+            raise ValueError(
+                f"all {split} nodes are of one class with seed {self.seed} and transmission {self.transmission}: "
+                "take more nodes, other shares, another seed or a transmission nearer to 0.5"
+            )
         return features[None], torch.cat([branches, branches.flip(0)], 1)[None], labels[None], mask[None]

@@ -51,6 +51,12 @@ def test_the_mean_degree_of_the_authors_graph() -> None:
     assert edge_count("erdos_renyi", 100, 9.48) == 474
 
 
+@pytest.mark.parametrize("mean_degree", [1.0, 4.2, 9.5, 30.0, 50.0])
+def test_a_scale_free_graph_has_a_mean_degree_near_the_one_given(mean_degree: float) -> None:
+    edges = random_graph("scale_free", 100, mean_degree, 0)
+    assert abs(edges.shape[1] / 100 - mean_degree) <= 1
+
+
 def test_seeds_share_the_graph_and_not_the_states() -> None:
     one, other = NetworkDynamics(seed=0), NetworkDynamics(seed=1)
     assert torch.equal(one.edges, other.edges)
@@ -78,8 +84,10 @@ def test_a_bootstrap_draws_from_the_same_states() -> None:
         ({"dynamics": "Heat"}, "dynamics must be one of 'heat', 'mass_action'"),
         ({"graph": "ring"}, "graph must be one of 'erdos_renyi', 'scale_free'"),
         ({"nodes": 0}, "nodes must be at least 1"),
-        ({"mean_degree": 100.0}, r"mean_degree must lie in \(0, 99\] for 100 nodes, got 100.0"),
+        ({"mean_degree": 100.0}, r"mean_degree must lie in \(0.01, 99\] for 100 nodes, got 100.0"),
         ({"mean_degree": float("nan")}, "mean_degree must lie in"),
+        ({"mean_degree": 0.01}, "mean_degree must lie in"),  # not a single edge
+        ({"graph": "scale_free", "mean_degree": 60.0}, r"mean_degree must lie in \(0.98, 51\] for 100 nodes, got 60.0"),
         ({"train_size": 0}, "train_size must be at least 1"),
         ({"bootstrap": 0.0}, "bootstrap must be a share of the 1000 training samples above 0, got 0.0"),
     ],

@@ -198,5 +198,10 @@ def test_bad_input_is_refused() -> None:
         model.predict(features()[0], EDGES)
     with pytest.raises(ValueError, match="expected points in the ball of radius 1, got one of norm 2"):
         model.link_logits(torch.tensor([[[2.0, 0, 0], [0, 0, 0]]], dtype=torch.float64), torch.tensor([[[0], [1]]]))
-    with pytest.raises(ValueError, match=r"edges\[0, 0\] is 9: the nodes are 0 to 5"):
-        model.link_logits(model.predict(features(), EDGES), torch.tensor([[[9], [0]]]))
+    points = model.predict(features(), EDGES)
+    with pytest.raises(ValueError, match="pairs name nodes from 0 to 9, of 0 to 5"):
+        model.link_logits(points, torch.tensor([[[9], [0]]]))
+    with pytest.raises(ValueError, match=r"expected points \(N, n, …\) and whole pairs \(N, 2, P\), got"):
+        model.link_logits(points, torch.tensor([[1], [0]]))
+    with pytest.raises(ValueError, match="tells classes, not links"):
+        made("HGCN", num_classes=2).link_logits(points, torch.tensor([[[1], [0]]]))

@@ -100,6 +100,7 @@ def test_predict_takes_one_graph_for_all_samples() -> None:
         ([[0, 1], [1, 30]], r"edges\[1, 1\] is 30: the nodes are 0 to 29"),
         ([[0, -1], [1, 2]], r"edges\[0, 1\] is -1"),
         ([[0, 1, 0], [1, 2, 1]], "the edge from 0 to 1 comes 2 times: drop the copies"),
+        ([[0, 3], [1, 3]], "the edge from 3 to itself is one too many"),
         ([[0.5, 1.0], [1.0, 2.0]], "expected edges of whole numbers"),
         ([[0, 1]], "expected edges of whole numbers of shape"),
     ],

@@ -143,7 +143,7 @@ def test_prediction_needs_no_data(tmp_path: Any) -> None:
 )
 def test_what_is_no_set_of_nodes_is_refused(hyperedges: list[Any], told: str) -> None:
     model = made()
-    for refuses in (model.predict, model.read):
+    for refuses in (model.predict, model.read, model.outsider):
         with pytest.raises(ValueError, match=told):
             refuses(torch.tensor(hyperedges))
 

@@ -97,6 +97,14 @@ def test_edges_to_nodes_that_are_not_there_are_refused(edge: tuple[int, int], me
         gin.predict(torch.ones(1, 3, 1), edges[0], mask)
 
 
+def test_edges_that_come_twice_or_go_nowhere_are_refused() -> None:
+    gin, x = model().float(), torch.ones(1, 3, 1)
+    with pytest.raises(ValueError, match="the edge from 0 to 1 comes 2 times"):
+        gin.predict(x, torch.tensor([[[0, 0, -1], [1, 1, -1]]]))
+    with pytest.raises(ValueError, match="the edge from 2 to itself is one too many"):
+        gin.predict(x, torch.tensor([[[2], [2]]]))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -109,6 +117,7 @@ def test_edges_to_nodes_that_are_not_there_are_refused(edge: tuple[int, int], me
         ({"spread": -0.1}, "spread must not be negative"),
         ({"weight_lr": 0.0}, "weight_lr must be positive"),
         ({"queue": -1}, "queue must be at least 0"),
+        ({"queue": 0, "clusters": 4}, "queue must be at least 1 for 4 clusters, got 0"),
     ],
 )
 def test_bad_hyperparameters_are_refused_by_name(arguments: dict[str, Any], message: str) -> None:

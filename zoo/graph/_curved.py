@@ -122,11 +122,18 @@ class CurvedNetwork(ZooModule):
     def link_logits(self, points: Tensor, pairs: Tensor) -> Tensor:
         """The log-odds (N, P) that nodes of embeddings (N, n, …) are linked, for pairs (N, 2, P).
 
-        Raises ValueError for points outside the space, and pairs that name no node.
+        Raises ValueError for points outside the space, pairs that name no node, and a model of classes.
         """
+        if self.decoder is not None:
+            raise ValueError("this model tells classes, not links: links are those of a model without num_classes")
+        if points.ndim != 3 or pairs.ndim != 3 or pairs.shape[:2] != (len(points), 2) or pairs.is_floating_point():
+            told = f"{tuple(points.shape)} and {tuple(pairs.shape)} of {pairs.dtype}"
+            raise ValueError(f"expected points (N, n, …) and whole pairs (N, 2, P), got {told}")
+        if bool(((pairs < 0) | (pairs >= points.shape[1])).any()):
+            raise ValueError(
+                f"pairs name nodes from {int(pairs.min())} to {int(pairs.max())}, of 0 to {points.shape[1] - 1}"
+            )
         self.space.check(points)
-        for each in pairs:
-            check_edges(each, points.shape[1], simple=False)
         return self._log_odds(points, pairs)
 
     def _log_odds(self, points: Tensor, pairs: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ class NetworkField(ZooModule):
 
     `forward` maps states x (N, n) and edges (N, 2, E) to F (N, n). All samples of a batch live on one graph: the edges
     of the first are read, as (source, target), for an undirected graph each in both directions. `predict(x, edges)`
-    takes them as (2, E), too, and raises ValueError where they name no node, come twice, or differ between samples.
-    A batch is (x, y, edges), y the rates (N, n). Logged beside the loss are `error`, mean e, and `relative`, that over
-    the mean of |y|.
+    takes them as (2, E), too, and raises ValueError where they name no node, come twice, begin where they end, or
+    differ between samples. A batch is (x, y, edges), y the rates (N, n). Logged beside the loss are `error`, mean e,
+    and `relative`, that over the mean of |y|.
 
     Trained by Adam at a rate that falls by a cosine to 0 at the end. Raises ValueError for a size below 1, an lr that
     is not positive, a negative variance or weight decay.

@@ -21,14 +21,25 @@ def neighbour_sum(u: Tensor, edges: Tensor) -> Tensor:
 
 
 def check_edges(edges: Tensor, nodes: int, simple: bool = True) -> None:
-    """Raises ValueError where edges are not (2, E) of node numbers below `nodes` or, if `simple`, one comes twice."""
+    """Raises ValueError where edges are not (2, E) of node numbers below `nodes`.
+
+    If `simple`, also where one comes twice or begins where it ends: what a node does to itself is the models' own.
+    """
     if edges.ndim != 2 or len(edges) != 2 or edges.is_floating_point():
         raise ValueError(f"expected edges of whole numbers of shape (2, E), got {tuple(edges.shape)} of {edges.dtype}")
     if bool((bad := (edges < 0) | (edges >= nodes)).any()):
         end, number = bad.nonzero()[0].tolist()
         raise ValueError(f"edges[{end}, {number}] is {int(edges[end, number])}: the nodes are 0 to {nodes - 1}")
+    if not simple:
+        return
+    if bool((loops := edges[0] == edges[1]).any()):
+        node = int(edges[0][loops][0])
+        raise ValueError(
+            f"the edge from {node} to itself is one too many: what a node does to itself is in the model already "
+            "(torch_geometric.utils.remove_self_loops)"
+        )
     pairs, counts = (edges[0] * nodes + edges[1]).unique(return_counts=True)
-    if simple and bool((counts > 1).any()):
+    if bool((counts > 1).any()):
         pair = int(pairs[counts > 1][0])
         raise ValueError(
             f"the edge from {pair // nodes} to {pair % nodes} comes {int(counts.max())} times: drop the copies "

@@ -72,12 +72,6 @@ class NodeRegression(ZooModule):
             raise ValueError(f"expected {expected}, got {tuple(given['x'].shape)} with {tuple(given['edges'].shape)}")
         for own in edges:
             check_edges(own, x.shape[1])
-            if bool((loops := own[0] == own[1]).any()):
-                node = int(own[0][loops][0])
-                raise ValueError(
-                    f"the edge from {node} to itself is one too many: the model adds it to every node "
-                    "(torch_geometric.utils.remove_self_loops)"
-                )
         return {"x": x, "edges": edges}
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:

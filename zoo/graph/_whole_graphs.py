@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from zoo._checks import at_least, not_negative, one_of, positive
 from zoo._module import ZooModule
-from zoo.graph._neighbours import ENTRIES_PER_EDGE
+from zoo.graph._neighbours import ENTRIES_PER_EDGE, check_edges
 
 READOUTS = ("mean", "sum")
 
@@ -71,9 +71,9 @@ class GraphClassifier(ZooModule):
     """The class of a graph, linear in what an encoder makes of it.
 
     `forward` maps x (B, n, in_features), edges (B, 2, E), as (source, target) with -1 behind the last of a graph, and
-    mask (B, n), the nodes that are there, to logits (B, num_classes). A batch is (x, edges, mask, labels, …).
-    `predict` raises ValueError for edges to nodes that are not there. Raises ValueError for a size below 1, another
-    readout, an lr that is not positive and a negative weight decay.
+    mask (B, n), the nodes that are there, to logits (B, num_classes). A batch is (x, edges, mask, labels, …). `predict`
+    raises ValueError for edges to nodes that are not there, that come twice or begin where they end. Raises ValueError
+    for a size below 1, another readout, an lr that is not positive and a negative weight decay.
     """
 
     def __init__(
@@ -136,3 +136,5 @@ def check(edges: Tensor, mask: Tensor) -> None:
             f"edge {number} of graph {graph} goes from {ends[0]} to {ends[1]}: both ends are nodes that are there, "
             f"of 0 to {nodes - 1}, or both are -1"
         )
+    for own in edges:
+        check_edges(own[:, own[0] >= 0], nodes)

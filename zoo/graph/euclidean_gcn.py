@@ -12,7 +12,7 @@ class EuclideanGCN(CurvedNetwork):
 
         y_i = W x_i + b,   x_i <- relu(sum_j w_ij y_j),   w_ij = 1 / (degree_i + 1)
 
-    It has their shape, dimension, decoders and recipe, so that the curvature is all that differs. Tasks, shapes, other
+    It has their shape, dimension, decoders and recipe. Tasks, shapes, other
     arguments and errors are those of `zoo.graph._curved.CurvedNetwork`. As the metric of a ball is 4 |dx|^2 at the
     origin, a ball's log-odds of links tend to those of this model with a quarter of `radius` and of `temperature`.
 

@@ -19,7 +19,7 @@ class GraphConvolutionField(NetworkField):
     A linear map gives the rate. The convolution is one of torch_geometric, the extra `[graph]`: `sage` (SAGEConv, the
     mean over the neighbours), `graph` (GraphConv, their sum), `gated` (ResGatedGraphConv), `attention` (GATConv),
     `chebyshev` (ChebConv with polynomials of degree below 10) or `gcn` (GCNConv). The mean does not even tell how many
-    neighbours there are, and none but the gated one multiplies functions of both ends of an edge.
+    neighbours there are; the gated and the attention one multiply functions of both ends of an edge.
 
     Other arguments, shapes, the loss and the errors are those of `zoo.graph._fields.NetworkField`; another convolution
     is refused by a ValueError, too.

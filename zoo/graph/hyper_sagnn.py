@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from zoo._checks import at_least, not_negative, one_of, positive
 from zoo.graph._cooccurrence import CooccurrenceEncoder
-from zoo.graph._hyperedges import HyperedgeModel, mean_over
+from zoo.graph._hyperedges import HyperedgeModel, check_hyperedges, mean_over
 from zoo.graph._walks import Walker, skip_gram
 
 FEATURES = ("encoder", "walks")
@@ -163,7 +163,8 @@ class HyperSAGNN(HyperedgeModel):
         return mean_over(self.node_probabilities(hyperedges), hyperedges)
 
     def outsider(self, hyperedges: Tensor) -> Tensor:
-        """The place of the node that belongs least, the smallest p_i, (N,)."""
+        """The place of the node that belongs least, the smallest p_i, (N,); raises ValueError as `predict` does."""
+        check_hyperedges(hyperedges, self.nodes)
         return self.node_probabilities(hyperedges).masked_fill(hyperedges < 0, torch.inf).argmin(1)
 
     def step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ class L2RGNN(GraphClassifier):
     (B, num_classes); batch_size is how many graphs the queue keeps of a batch. It predicts as GIN does. Logged in
     training are the weighted `loss`, `accuracy`, the `penalty`, `effective`, (sum w)^2 / (B sum w^2), and `clusters`,
     how many there are. Adam's rate falls by a cosine to 0 at the end. Raises ValueError for a size below 1 (a queue may
-    be 0), a rate that is not positive, a momentum outside [0, 1), a negative spread, more clusters than variables and
-    whatever GIN refuses.
+    be 0 where nothing is clustered), a rate that is not positive, a momentum outside [0, 1), a negative spread, more
+    clusters than variables and whatever GIN refuses.
 
     Source: Z. Chen, T. Xiao, K. Kuang et al., "Learning to reweight for graph neural network", AAAI 2024,
     arXiv:2312.12475; without clusters: H. Li, X. Wang, Z. Zhang and W. Zhu, "OOD-GNN: out-of-distribution generalized
@@ -84,6 +84,11 @@ class L2RGNN(GraphClassifier):
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
         if clusters > hidden_features:
             raise ValueError(f"clusters must be at most hidden_features, {hidden_features}, got {clusters}")
+        if not queue and 1 < clusters < hidden_features:
+            raise ValueError(
+                f"queue must be at least 1 for {clusters} clusters, got 0: they are found by how correlations change "
+                "from batch to batch"
+            )
         self.save_hyperparameters()
         self.automatic_optimization = False
         self.clusters, self.momentum, self.inner_lr = clusters, momentum, inner_lr

@@ -115,7 +115,8 @@ def why_singular(columns: Tensor, numbers: Tensor) -> str:
     pairs = ", ".join(f"{int(numbers[a])} and {int(numbers[b])}" for a, b in same[:3])
     more = f", and of {len(same) - 3} pairs more," if len(same) > 3 else ""
     return (
-        f"the features of nodes {pairs}{more} coincide there, as after sums over neighbours those of two neighbours do "
-        "that have all other neighbours in common (a component of two nodes, say). No rate of convergence is promised, "
-        "and labels that differ at such nodes cannot both be fitted: leave one of each pair out of the training nodes"
+        f"the features of nodes {pairs}{more} coincide there: from the start, or as after sums over neighbours those "
+        "of two neighbours do that have all other neighbours in common (a component of two nodes, say). No rate of "
+        "convergence is promised, and labels that differ at such nodes cannot both be fitted: leave one of each pair "
+        "out of the training nodes"
     )
