@@ -199,6 +199,7 @@ def test_hyperedges_too_many_to_number_are_refused() -> None:
         Corruption([1000], torch.arange(10)[None])
 
 
+@pytest.mark.slow  # it compares times: of an idle machine
 def test_negatives_cost_less_than_a_twentieth_of_training() -> None:
     """As many as a step needs, beside a step of the model on one batch: medians of processor time."""
     data = PlantedHyperedges(train_size=960, val_size=10, test_size=10)
