@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.problems import Problem, unknown_key, wrong_type
 
-EVIDENCE = ("published", "derived", "measured")
+EVIDENCE = ("published", "stated", "derived", "measured")
 COMMON = {"kind": str, "model": str, "metric": str, "evidence": str, "source": str, "statistic": str, "at": dict}
 #: A difference to another model's metric, or a ratio of both, paired by seed.
 AGAINST: dict[str, tuple[type, bool]] = {"than": (str, False), "by": (str, False)}

@@ -49,6 +49,16 @@ def test_errors_over_shifts_are_those_of_the_states_that_were_shifted() -> None:
     # (1/2 + 1) / (1/2), with the mean of 5,000 uniform numbers, whose deviation is .0041: 3 deviations of 1 / mean
     assert found["test/rise"] == pytest.approx(3.0, abs=0.05)
     assert found["test/unseen"] == pytest.approx(1.0, abs=1e-5)
+    assert found["test/relative_rise"] == pytest.approx(found["test/rise"], rel=1e-4)  # heat is as fast when shifted
+    assert found["test/moment"] == pytest.approx(0.7 / 0.5, abs=0.05)  # rounded states have the mean of before
+    assert found["test/inside"] == pytest.approx(0.75 / 0.5, abs=0.02)
+
+
+def test_an_error_of_the_variance_is_no_error_of_the_first_moment() -> None:
+    found = after_test(generalisation.OtherStates(), lambda x: x.var(1, keepdim=True) * torch.ones_like(x)).logged
+    # 1/12 whatever the shift, and 1/4 of zeros and ones; that of 5,000 uniform numbers deviates by .0011 of .0833
+    assert found["test/moment"] == pytest.approx(1 / 3, abs=0.014)
+    assert found["test/inside"] == pytest.approx(1 / 4, abs=1e-5)
 
 
 def test_independent_errors_cancel_by_the_root_of_the_number_of_nodes() -> None:

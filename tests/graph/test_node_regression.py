@@ -184,6 +184,7 @@ def test_other_scales_are_refused() -> None:
     [
         (torch.randn(4, 5), torch.tensor([[0, 4], [4, 0]]), "nodes are 0 to 3"),
         (torch.randn(4, 5), torch.tensor([[0, 0], [1, 1]]), "comes 2 times: drop the copies"),
+        (torch.randn(4, 5), torch.tensor([[0, 1, 1], [1, 0, 2]]), "from 1 to 2 comes in one direction alone"),
         (torch.randn(4, 5), torch.tensor([[0, 2], [1, 2]]), "the edge from 2 to itself is one too many"),
         (torch.randn(2, 4, 5), CYCLE, r"expected x of shape \(N, n, m\) .* got \(2, 4, 5\) with \(2, 8\)"),
     ],

@@ -10,6 +10,7 @@ from torch import Tensor
 from zoo._checks import not_negative, positive
 from zoo._module import ZooModule
 from zoo.graph._neighbours import check_edges
+from zoo.graph._schedule import cosine
 
 
 class NetworkField(ZooModule):
@@ -66,6 +67,4 @@ class NetworkField(ZooModule):
 
     def configure_optimizers(self) -> Any:
         adam = torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
-        return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return cosine(self, adam)

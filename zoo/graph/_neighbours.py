@@ -20,18 +20,16 @@ def neighbour_sum(u: Tensor, edges: Tensor) -> Tensor:
     return torch.zeros_like(u).index_add(0, target, u.index_select(0, source))
 
 
-def check_edges(edges: Tensor, nodes: int, simple: bool = True) -> None:
-    """Raises ValueError where edges are not (2, E) of node numbers below `nodes`.
+def check_edges(edges: Tensor, nodes: int, undirected: bool = False) -> None:
+    """Raises ValueError where edges are not (2, E) of node numbers below `nodes`, come twice or begin where they end.
 
-    If `simple`, also where one comes twice or begins where it ends: what a node does to itself is the models' own.
+    What a node does to itself is the models' own. If `undirected`, also where one comes in one direction alone.
     """
     if edges.ndim != 2 or len(edges) != 2 or edges.is_floating_point():
         raise ValueError(f"expected edges of whole numbers of shape (2, E), got {tuple(edges.shape)} of {edges.dtype}")
     if bool((bad := (edges < 0) | (edges >= nodes)).any()):
         end, number = bad.nonzero()[0].tolist()
         raise ValueError(f"edges[{end}, {number}] is {int(edges[end, number])}: the nodes are 0 to {nodes - 1}")
-    if not simple:
-        return
     if bool((loops := edges[0] == edges[1]).any()):
         node = int(edges[0][loops][0])
         raise ValueError(
@@ -44,4 +42,10 @@ def check_edges(edges: Tensor, nodes: int, simple: bool = True) -> None:
         raise ValueError(
             f"the edge from {pair // nodes} to {pair % nodes} comes {int(counts.max())} times: drop the copies "
             "(torch_geometric.utils.coalesce)"
+        )
+    if undirected and bool((single := ~torch.isin(edges[1] * nodes + edges[0], pairs)).any()):
+        source, target = edges[:, single][:, 0].tolist()
+        raise ValueError(
+            f"the edge from {source} to {target} comes in one direction alone: give each in both "
+            "(torch_geometric.utils.to_undirected)"
         )

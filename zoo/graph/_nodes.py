@@ -71,7 +71,7 @@ class NodeRegression(ZooModule):
             expected = "x of shape (N, n, m) with edges (N, 2, E), or (n, m) with (2, E)"
             raise ValueError(f"expected {expected}, got {tuple(given['x'].shape)} with {tuple(given['edges'].shape)}")
         for own in edges:
-            check_edges(own, x.shape[1])
+            check_edges(own, x.shape[1], undirected=True)
         return {"x": x, "edges": edges}
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:

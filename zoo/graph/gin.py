@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
-
+from zoo.graph._schedule import cosine
 from zoo.graph._whole_graphs import GraphClassifier
 
 
@@ -44,6 +43,4 @@ class GIN(GraphClassifier):
 
     def configure_optimizers(self) -> Any:
         adam = super().configure_optimizers()
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
-        return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return cosine(self, adam)

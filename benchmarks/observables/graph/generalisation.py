@@ -38,6 +38,11 @@ class OtherStates(NetworkTest):
         test/error_shift_S   mean e of test states with S added to each
         test/least_rise      the least difference of that from one shift to the next: positive where it rises throughout
         test/rise            that of the largest shift over that of none
+        test/relative_rise   the same of mean e over the mean of |truth|
+        test/moment          mean e with 0.2 added, over that of states rounded to 0 or 1. These are 0.25 away in the
+                             mean, have the first moment of before and three times the variance: above 1 where an error
+                             follows the first moment
+        test/inside          mean e of the states (1 + x) / 2, over that of none: another moment, same range
         test/unseen          mean e on another graph of the same kind and mean degree, over that on the training graph
         test/dense           mean e on a uniform graph with 0.6 of all edges, over the mean of |truth|
 
@@ -54,9 +59,13 @@ class OtherStates(NetworkTest):
             pl_module.log(f"test/error_shift_{shift}", error)
         pl_module.log("test/least_rise", torch.stack([b - a for a, b in pairwise(errors)]).min())
         pl_module.log("test/rise", errors[-1] / errors[0])
+        sizes = torch.stack([truth.abs().mean() for _, truth in sets])
+        pl_module.log("test/relative_rise", errors[-1] / errors[0] * sizes[0] / sizes[-1])
+        rounded, inside = (mean_error(pl_module, data.dynamics, other, edges[0]) for other in (x.round(), (1 + x) / 2))
+        pl_module.log("test/moment", errors[SHIFTS.index(0.2)] / rounded)
+        pl_module.log("test/inside", inside / errors[0])
         unseen = random_graph(data.graph, data.nodes, data.mean_degree, data.graph_seed + 1).to(x.device)
-        learned, truth = compared(pl_module, data.dynamics, x, unseen)
-        pl_module.log("test/unseen", (learned - truth).abs().mean() / errors[0])
+        pl_module.log("test/unseen", mean_error(pl_module, data.dynamics, x, unseen) / errors[0])
         learned, truth = compared(pl_module, data.dynamics, x, dense_graph(data).to(x.device))
         pl_module.log("test/dense", (learned - truth).abs().mean() / truth.abs().mean())
         pl_module.record("shift_errors", errors)
@@ -89,9 +98,9 @@ class OtherSizes(NetworkTest):
             graph = random_graph("erdos_renyi", size, data.mean_degree, data.graph_seed).to(x.device)
             states = torch.rand(SAMPLES, size, generator=draw).to(x.device)
             parts = [compared(pl_module, data.dynamics, part, graph) for part in states.split(50)]
-            error = torch.cat([learned - truth for learned, truth in parts])
-            deviations.append(error.mean(1).std())
-            ratios.append(deviations[-1] * size**0.5 / error.abs().mean())
+            errors = torch.cat([learned - truth for learned, truth in parts])
+            deviations.append(errors.mean(1).std())
+            ratios.append(deviations[-1] * size**0.5 / errors.abs().mean())
         pl_module.record("cancellation", found := torch.stack(deviations))
         slope = np.polyfit(np.log(SIZES), found.log().cpu().numpy(), 1)[0]
         pl_module.log("test/cancellation_slope", torch.tensor(slope, dtype=x.dtype, device=x.device))
@@ -129,6 +138,12 @@ class OverTime(NetworkTest):
 def compared(model: Any, dynamics: str, x: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
     """The learned and the true rates (N, n) of states x on a graph (2, E)."""
     return model(x, edges.expand(len(x), -1, -1)), rates(dynamics, x, edges)
+
+
+def mean_error(model: Any, dynamics: str, x: Tensor, edges: Tensor) -> Tensor:
+    """Mean e of states x (N, n) on a graph (2, E)."""
+    learned, truth = compared(model, dynamics, x, edges)
+    return (learned - truth).abs().mean()
 
 
 def dense_graph(data: Any) -> Tensor:
