@@ -15,6 +15,7 @@ from torch import Tensor
 
 from datamodules._arrays import SPLITS, ArrayDataModule, BatchLoader, generator
 from datamodules._files import data_dir, provide
+from datamodules._shares import check_shares
 from datamodules._spec import Field, Spec
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
@@ -102,9 +103,7 @@ class CitationGraph(ArrayDataModule):
             self._check_shares()
 
     def _check_shares(self) -> None:
-        for name, share in self.shares.items():
-            if not 0 < share < 1:
-                raise ValueError(f"{name} must lie in (0, 1), got {share}")
+        check_shares(**self.shares)
         if not sum(self.shares.values()) < 1:
             raise ValueError(f"train_share and val_share must leave some nodes to test on, got {self.shares}")
 

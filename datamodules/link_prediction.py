@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules._arrays import SPLITS, ArrayDataModule, generator
+from datamodules._shares import check_shares
 from datamodules._spec import Field, Spec
 from datamodules.citation_graph import CitationGraph
 
@@ -35,9 +36,7 @@ class LinkPrediction(ArrayDataModule):
     def __init__(self, val_share: float, test_share: float, seed: int) -> None:
         super().__init__(batch_size=1, seed=seed)
         self.val_share, self.test_share = val_share, test_share
-        for name, share in (("val_share", val_share), ("test_share", test_share)):
-            if not 0 < share < 1:
-                raise ValueError(f"{name} must lie in (0, 1), got {share}")
+        check_shares(val_share=val_share, test_share=test_share)
         if min(self.counts.values()) < 1:
             raise ValueError(
                 f"val_share {val_share} and test_share {test_share} leave {self.counts} of {self.size[2]} edges: every "

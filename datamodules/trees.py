@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from datamodules._arrays import SPLITS, ArrayDataModule, generator
+from datamodules._shares import check_shares
 from datamodules._spec import Field, Spec
 from datamodules.link_prediction import DRAWS, LinkPrediction
 
@@ -109,8 +110,7 @@ class TreeNodes(ArrayDataModule):
     A batch is one graph, (features, edges, labels, mask): (1, n, m), (1, 2, E) with both directions of each branch, (1,
     n) and (1, n), true at the nodes of the split: `train_share` and `val_share` of them, the others are to test. Tree,
     disease and split belong to the seed. Raises ValueError for another kind, fewer than 8 nodes, a transmission outside
-    (0, 1], and shares that leave no nodes, or on loading nodes of one
-    class alone, to some split.
+    (0, 1], and shares outside (0, 1) or that leave no nodes, or on loading nodes of one class alone, to some split.
 
     Source: I. Chami, R. Ying, C. Re and J. Leskovec, "Hyperbolic graph convolutional neural networks", NeurIPS 2019,
     arXiv:1910.12933, for a disease on a tree; theirs is not generated anew, and has 1,000 features.
@@ -133,6 +133,7 @@ class TreeNodes(ArrayDataModule):
             raise ValueError(f"features must be at least 1, got {features}")
         if not 0 < transmission <= 1:
             raise ValueError(f"transmission must lie in (0, 1], got {transmission}")
+        check_shares(train_share=train_share, val_share=val_share)
         self.save_hyperparameters()
         self.kind, self.nodes, self.branching, self.features = kind, nodes, branching, features
         self.transmission = transmission

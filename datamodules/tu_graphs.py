@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from datamodules._arrays import ArrayDataModule, generator
 from datamodules._files import data_dir, provide
 from datamodules._graphs import fields, padded
+from datamodules._shares import check_shares
 from datamodules._spec import Spec
 from datamodules._tu_sizes import COLLECTIONS, Collection
 from datamodules.irregular_series import stratified
@@ -64,8 +65,7 @@ class TUGraphs(ArrayDataModule):
         super().__init__(batch_size, seed, drop_last=True)
         if name not in COLLECTIONS:
             raise ValueError(f"name must be one of {', '.join(map(repr, COLLECTIONS))}, got {name!r}")
-        if not 0 < val_share < 1:
-            raise ValueError(f"val_share must lie in (0, 1), got {val_share}")
+        check_shares(val_share=val_share)
         self.save_hyperparameters()
         self.collection, self.small, self.val_share = COLLECTIONS[name], small, val_share
         most = max(self.collection.sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import networkx
@@ -99,6 +100,8 @@ def test_other_bad_arguments_are_refused() -> None:
         TreeNodes(features=0)
     with pytest.raises(ValueError, match=r"transmission must lie in \(0, 1\], got 0"):
         TreeNodes(transmission=0.0)
+    with pytest.raises(ValueError, match=r"val_share must lie in \(0, 1\), got nan"):
+        TreeNodes(val_share=math.nan)
     with pytest.raises(ValueError, match=r"train_share 0\.9 and val_share 0.1 leave .* each needs one"):
         TreeNodes(train_share=0.9)
     with pytest.raises(ValueError, match="all train nodes are of one class with seed 0 and transmission 1"):

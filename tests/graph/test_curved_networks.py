@@ -126,11 +126,19 @@ def test_two_layers_see_two_steps_far(name: str) -> None:
     assert moved.tolist() == [False, True, True, True, False, False]  # 0 and 4 are three steps from 3
 
 
-@pytest.mark.parametrize("name", HYPERBOLIC)
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *((name, {}) for name in HYPERBOLIC),
+        ("HGCN", {"aggregation": "node", "attention": True}),
+        ("HGCN", {"space": "hyperboloid"}),
+        ("HGCN", {"space": "hyperboloid", "aggregation": "node", "attention": True}),
+    ],
+)
 @pytest.mark.parametrize("double", [False, True])
-def test_far_points_have_finite_losses_and_gradients(name: str, double: bool) -> None:
+def test_far_points_have_finite_losses_and_gradients(name: str, arguments: dict[str, Any], double: bool) -> None:
     torch.manual_seed(0)
-    model: Any = zoo.create(name, in_features=5, width=3, double=double)
+    model: Any = zoo.create(name, in_features=5, width=3, double=double, **arguments)
     for scale in (0.0, 1e-6, 1.0, 1e3):
         model.zero_grad()
         batch = (scale * features().float(), EDGES, PAIRS, torch.tensor([[True, False, True, False]]))
@@ -182,6 +190,7 @@ def test_each_layer_learns_its_curvature_and_no_other_has_one() -> None:
         ("HGAT", {"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1"),
         ("HGNN", {"layers": 0}, "layers must be at least 1, got 0"),
         ("KappaGCN", {"num_classes": 1}, "num_classes must be at least 2, got 1"),
+        ("HGCN", {"radius": -1.0}, "radius must be positive, got -1"),
         ("EuclideanGCN", {"temperature": 0.0}, "temperature must be positive, got 0"),
     ],
 )
@@ -194,8 +203,12 @@ def test_bad_input_is_refused() -> None:
     model = made("HGCN")
     with pytest.raises(ValueError, match=r"edges\[1, 0\] is 6: the nodes are 0 to 5"):
         model.predict(features(), torch.tensor([[0], [6]]))
-    with pytest.raises(ValueError, match=r"expected x of shape \(N, n, features\) of N graphs, got \(6, 5\)"):
+    with pytest.raises(ValueError, match=r"x of shape \(N, n, features\) of N graphs with nodes, got \(6, 5\)"):
         model.predict(features()[0], EDGES)
+    with pytest.raises(ValueError, match=r"of N graphs with nodes, got \(1, 0, 5\)"):
+        model.predict(features()[:, :0], EDGES[..., :0])
+    with pytest.raises(ValueError, match="the edge from 0 to 1 comes in one direction alone: give each in both"):
+        model.predict(features(), torch.tensor([[0], [1]]))
     with pytest.raises(ValueError, match="expected points in the ball of radius 1, got one of norm 2"):
         model.link_logits(torch.tensor([[[2.0, 0, 0], [0, 0, 0]]], dtype=torch.float64), torch.tensor([[[0], [1]]]))
     points = model.predict(features(), EDGES)

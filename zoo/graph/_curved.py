@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,8 @@ class CurvedNetwork(ZooModule):
     log-odds (radius - d^2) / temperature of pairs, after Fermi and Dirac.
 
     Inputs are features (N, n, in_features) and edges (N, 2, E) as (source, target), each edge in both directions; the N
-    graphs may differ. `predict(x, edges)` raises ValueError where edges name no node or come twice. A batch is
+    graphs may differ. `predict(x, edges)` raises ValueError where edges name no node, come twice or in one direction
+    alone. A batch is
     (x, edges, labels (N, n), mask (N, n)) with classes: cross-entropy and accuracy at the nodes of the mask; else
     (x, edges, pairs (N, 2, P), linked (N, P)): binary cross-entropy, and `auc` over all pairs of a batch.
 
@@ -66,6 +67,8 @@ class CurvedNetwork(ZooModule):
     weights. `double` computes in float64, which the distances of far points need. Raises ValueError for a curvature
     that the space does not have, sizes below 1, and rates, radii and temperatures out of their ranges.
     """
+
+    tiny: ClassVar[dict[str, Any]] = {"width": 4}
 
     def __init__(
         self,
@@ -86,9 +89,9 @@ class CurvedNetwork(ZooModule):
         at_least(1, in_features=in_features, width=width, embedding=embedding, layers=layers)
         if num_classes is not None:
             at_least(2, num_classes=num_classes)
-        positive(temperature=temperature, lr=lr)
+        positive(radius=radius, temperature=temperature, lr=lr)
         not_negative(weight_decay=weight_decay)
-        number(radius=radius, dropout=dropout)
+        number(dropout=dropout)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         self.radius, self.temperature, self.lr, self.weight_decay = radius, temperature, lr, weight_decay
@@ -147,13 +150,13 @@ class CurvedNetwork(ZooModule):
         if not {"x", "edges"} <= given.keys():
             return given
         x, edges = given["x"], given["edges"]
-        if x.ndim != 3:
-            raise ValueError(f"expected x of shape (N, n, features) of N graphs, got {tuple(x.shape)}")
+        if x.ndim != 3 or x.shape[1] == 0:
+            raise ValueError(f"expected x of shape (N, n, features) of N graphs with nodes, got {tuple(x.shape)}")
         edges = edges[None] if edges.ndim == 2 and len(x) == 1 else edges
         if edges.ndim != 3 or not len(edges) == len(x) > 0:
             raise ValueError(f"expected edges of shape ({len(x)}, 2, E), got {tuple(edges.shape)}")
         for each in edges:
-            check_edges(each, x.shape[1])
+            check_edges(each, x.shape[1], undirected=True)
         return {"x": x, "edges": edges}
 
     def step(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -175,3 +178,30 @@ class CurvedNetwork(ZooModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+
+
+class AlikeNetwork(CurvedNetwork):
+    """Networks alike in all but their parts, which a subclass names."""
+
+    parts: ClassVar[Parts]
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int | None = None,
+        width: int = 16,
+        embedding: int | None = None,
+        layers: int = 2,
+        curvature: float = -1.0,
+        learn_curvature: bool = False,
+        dropout: float = 0.0,
+        radius: float = 2.0,
+        temperature: float = 1.0,
+        double: bool = False,
+        lr: float = 1e-2,
+        weight_decay: float = 0.0,
+    ) -> None:
+        sizes = (in_features, width, embedding, layers, num_classes)
+        space = (curvature, learn_curvature)
+        super().__init__(self.parts, sizes, *space, dropout, radius, temperature, double, lr, weight_decay)
+        self.save_hyperparameters()

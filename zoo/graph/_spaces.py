@@ -15,11 +15,9 @@ from zoo._checks import number, one_of
 #: Sums over the neighbours of each node, of values (M, d), with some weights.
 Mix = Callable[[Tensor], Tensor]
 Curve = Callable[[Tensor], Tensor]
-#: How near to the border of a ball points may lie, as a share of its radius.
-BORDER = {torch.float32: 4e-3, torch.float64: 1e-5}
-#: The most that a tangent vector of the hyperboloid leads away, in radii of curvature: the squared coordinates of its
-#: end are numbers in float32.
-FARTHEST = 40.0
+#: How far from the origin points of the hyperboloid may lie, in radii of curvature, and how far a tangent vector may
+#: lead: the squared coordinates of its end, before it is pulled back, are numbers in float32.
+FARTHEST = 20.0
 #: Below it, squared Lorentz lengths are rounding: the square root's slope would be no number.
 SMALLEST = 1e-15
 #: Next to 0, where the closed forms of either sign are 0 / 0, functions of the curvature are given by series.
@@ -43,23 +41,11 @@ class Flat(nn.Module):
     def add(self, x: Tensor, b: Tensor) -> Tensor:
         return x + b
 
-    def exp(self, x: Tensor, u: Tensor) -> Tensor:
-        return x + u
-
-    def log(self, x: Tensor, y: Tensor) -> Tensor:
-        return y - x
-
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.linalg.vector_norm(x - y, dim=-1)
 
-    def midpoint(self, x: Tensor, mix: Mix) -> Tensor:
-        return mix(x)
-
     def coordinates(self, x: Tensor) -> Tensor:
         return x
-
-    def point(self, coordinates: Tensor) -> Tensor:
-        return coordinates
 
     def check(self, x: Tensor) -> None:
         """Raises ValueError where a point does not lie in the space."""
@@ -154,7 +140,7 @@ class Stereographic(nn.Module):
 
     def point(self, coordinates: Tensor) -> Tensor:
         """The point of these coordinates, moved inside where they lie outside the ball or too near its border."""
-        most = (1 - BORDER[coordinates.dtype]) / (-self.curvature).clamp(min=SMALLEST).sqrt()
+        most = (1 - border(coordinates.dtype)) / (-self.curvature).clamp(min=SMALLEST).sqrt()
         norm = _norm(coordinates)
         return torch.where(norm > most, coordinates / norm * most, coordinates)
 
@@ -247,17 +233,20 @@ class Hyperboloid(nn.Module):
         return self.exp(x, F.pad(b, (1, 0)) + factor * (origin + x))
 
     def exp(self, x: Tensor, u: Tensor) -> Tensor:
-        """cosh(r) x + sinh(r) u / r, r = sqrt(c) |u|_L, of a tangent vector u at x (…, d + 1)."""
+        """cosh(r) x + sinh(r) u / r, r = sqrt(c) |u|_L, of a tangent vector u at x (…, d + 1); not too far."""
         r = self.root * lorentz_square(u).clamp(min=SMALLEST).sqrt()[..., None]
         bounded = r.clamp(max=FARTHEST)
-        return self.point((bounded.cosh() * x + bounded.sinh() / r * u)[..., 1:])
+        moved = (bounded.cosh() * x + bounded.sinh() / r * u)[..., 1:]
+        return self.point(moved * (math.sinh(FARTHEST) / self.root / _norm(moved)).clamp(max=1))
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
-        """d(x, y) u / |u|_L with u = y + c <x, y>_L x, the part of y that is tangent at x."""
-        inner = -1 - self.root**2 * self.chord(x, y)[..., None] / 2  # c <x, y>_L
-        u = y + inner * x
-        length = lorentz_square(u).clamp(min=SMALLEST).sqrt()[..., None]
-        return self.distance(x, y)[..., None] / length * u
+        """d(x, y) u / |u|_L with u = y + c <x, y>_L x, the part of y that is tangent at x.
+
+        With s = c |x - y|_L^2 / 2 that is c <x, y>_L = -1 - s and c |u|_L^2 = s (s + 2), where nothing cancels.
+        """
+        s = (self.root**2 * self.chord(x, y)[..., None] / 2).clamp(min=SMALLEST)
+        length = (s.sqrt() * (s + 2).sqrt()) / self.root
+        return self.distance(x, y)[..., None] * (y / length - (1 + s) / length * x)
 
     def chord(self, x: Tensor, y: Tensor) -> Tensor:
         """The squared Lorentz distance |x - y|_L^2 = -2/c - 2 <x, y>_L."""
@@ -292,6 +281,11 @@ class Hyperboloid(nn.Module):
                 f"expected points with x_0 = sqrt({radius:.6g} + |x|^2), got one that is "
                 f"{float(off.max()):.3g} of x_0 away"
             )
+
+
+def border(dtype: torch.dtype) -> float:
+    """How near to the border of a ball points may lie, as a share of its radius."""
+    return 1e-5 if dtype == torch.float64 else max(4e-3, 2 * torch.finfo(dtype).eps)
 
 
 def lorentz_square(x: Tensor) -> Tensor:

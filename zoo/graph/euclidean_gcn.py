@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from zoo.graph._curved import CurvedNetwork, Parts
 
 
@@ -12,15 +10,13 @@ class EuclideanGCN(CurvedNetwork):
 
         y_i = W x_i + b,   x_i <- relu(sum_j w_ij y_j),   w_ij = 1 / (degree_i + 1)
 
-    It has their shape, dimension, decoders and recipe. Tasks, shapes, other
-    arguments and errors are those of `zoo.graph._curved.CurvedNetwork`. As the metric of a ball is 4 |dx|^2 at the
-    origin, a ball's log-odds of links tend to those of this model with a quarter of `radius` and of `temperature`.
+    It has their shape, dimension and decoders. Tasks, shapes, other arguments and errors are those of
+    `zoo.graph._curved.CurvedNetwork`. As the metric of a ball is 4 |dx|^2 at the origin, a ball's log-odds of links
+    tend to those of this model with a quarter of `radius` and of `temperature`.
 
     Source: T. N. Kipf and M. Welling, "Semi-supervised classification with graph convolutional networks", ICLR 2017,
     arXiv:1609.02907. Deliberate differences: rows of weights sum to 1; a linear decoder after the last layer.
     """
-
-    tiny: ClassVar[dict[str, Any]] = {"width": 4}
 
     def __init__(
         self,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from zoo.graph._curved import CurvedNetwork, Parts
+from zoo.graph._curved import AlikeNetwork, Parts
 
 
-class HGAT(CurvedNetwork):
+class HGAT(AlikeNetwork):
     """A graph attention network in the Poincare ball: what is near is heard most.
 
         y_i = W (x) x_i + b,   x_i <- exp_0(relu(sum_j w_ij log_0 y_j)),   w_i = softmax_j of -d(y_i, y_j)
@@ -20,27 +18,4 @@ class HGAT(CurvedNetwork):
     the authors use to compute sums of Moebius in parallel; no activation after the last layer.
     """
 
-    tiny: ClassVar[dict[str, Any]] = {"width": 4}
-
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int | None = None,
-        width: int = 16,
-        embedding: int | None = None,
-        layers: int = 2,
-        curvature: float = -1.0,
-        learn_curvature: bool = False,
-        dropout: float = 0.0,
-        radius: float = 2.0,
-        temperature: float = 1.0,
-        double: bool = False,
-        lr: float = 1e-2,
-        weight_decay: float = 0.0,
-    ) -> None:
-        parts = Parts("ball", weights="distance")
-        sizes = (in_features, width, embedding, layers, num_classes)
-        super().__init__(
-            parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
-        )
-        self.save_hyperparameters()
+    parts = Parts("ball", weights="distance")

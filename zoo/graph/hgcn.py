@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from zoo._checks import one_of
 from zoo.graph._curved import CurvedNetwork, Parts
 
@@ -22,8 +20,6 @@ class HGCN(CurvedNetwork):
     arXiv:1910.12933, and the authors' code. Deliberate differences: no activation after the last layer; log-odds need
     no bound on distances; curvatures are learned by way of softplus, so that their sign cannot change.
     """
-
-    tiny: ClassVar[dict[str, Any]] = {"width": 4}
 
     def __init__(
         self,

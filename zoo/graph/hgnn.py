@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from zoo.graph._curved import CurvedNetwork, Parts
+from zoo.graph._curved import AlikeNetwork, Parts
 
 
-class HGNN(CurvedNetwork):
+class HGNN(AlikeNetwork):
     """A graph network whose messages are tangent vectors at the origin, and whose activation acts on points of a ball.
 
         x_i <- relu(exp_0(sum_j w_ij W log_0 x_j)),   w_ij = 1 / (degree_i + 1)
@@ -19,27 +17,4 @@ class HGNN(CurvedNetwork):
     Deliberate differences: a linear decoder of log_0 x in place of distances to centroids; rows of weights sum to 1.
     """
 
-    tiny: ClassVar[dict[str, Any]] = {"width": 4}
-
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int | None = None,
-        width: int = 16,
-        embedding: int | None = None,
-        layers: int = 2,
-        curvature: float = -1.0,
-        learn_curvature: bool = False,
-        dropout: float = 0.0,
-        radius: float = 2.0,
-        temperature: float = 1.0,
-        double: bool = False,
-        lr: float = 1e-2,
-        weight_decay: float = 0.0,
-    ) -> None:
-        parts = Parts("ball", activation="coordinates", bias=False)
-        sizes = (in_features, width, embedding, layers, num_classes)
-        super().__init__(
-            parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
-        )
-        self.save_hyperparameters()
+    parts = Parts("ball", activation="coordinates", bias=False)

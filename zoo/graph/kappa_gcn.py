@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from zoo.graph._curved import CurvedNetwork, Parts
+from zoo.graph._curved import AlikeNetwork, Parts
 
 
-class KappaGCN(CurvedNetwork):
+class KappaGCN(AlikeNetwork):
     """A graph convolution by gyromidpoints, in a hyperbolic space, the plane or a sphere, as the sign of kappa says.
 
         y_i = W (x) x_i + b,   m_i = 1/2 (x) [sum_j w_ij lambda_j y_j / sum_j w_ij (lambda_j - 1)],
@@ -22,27 +20,4 @@ class KappaGCN(CurvedNetwork):
     distances to hyperplanes; a bias.
     """
 
-    tiny: ClassVar[dict[str, Any]] = {"width": 4}
-
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int | None = None,
-        width: int = 16,
-        embedding: int | None = None,
-        layers: int = 2,
-        curvature: float = -1.0,
-        learn_curvature: bool = False,
-        dropout: float = 0.0,
-        radius: float = 2.0,
-        temperature: float = 1.0,
-        double: bool = False,
-        lr: float = 1e-2,
-        weight_decay: float = 0.0,
-    ) -> None:
-        parts = Parts("stereographic", aggregation="midpoint")
-        sizes = (in_features, width, embedding, layers, num_classes)
-        super().__init__(
-            parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
-        )
-        self.save_hyperparameters()
+    parts = Parts("stereographic", aggregation="midpoint")

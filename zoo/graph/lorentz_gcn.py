@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-from zoo.graph._curved import CurvedNetwork, Parts
+from zoo.graph._curved import AlikeNetwork, Parts
 
 
-class LorentzGCN(CurvedNetwork):
+class LorentzGCN(AlikeNetwork):
     """A graph network on the hyperboloid by Lorentz centroids, whose parts act on points and not on tangent vectors.
 
         y_i = (x_0, W x_i + b),   c_i = sum_j w_ij y_j / (sqrt(c) | |sum_j w_ij y_j|_L |),   x_i <- (x_0, relu(c_i))
@@ -19,27 +17,4 @@ class LorentzGCN(CurvedNetwork):
     arXiv:2104.07477. Deliberate differences: the bias is added to coordinates; a linear decoder of log_0 x.
     """
 
-    tiny: ClassVar[dict[str, Any]] = {"width": 4}
-
-    def __init__(
-        self,
-        in_features: int,
-        num_classes: int | None = None,
-        width: int = 16,
-        embedding: int | None = None,
-        layers: int = 2,
-        curvature: float = -1.0,
-        learn_curvature: bool = False,
-        dropout: float = 0.0,
-        radius: float = 2.0,
-        temperature: float = 1.0,
-        double: bool = False,
-        lr: float = 1e-2,
-        weight_decay: float = 0.0,
-    ) -> None:
-        parts = Parts("hyperboloid", "coordinates", "chord", "midpoint", "coordinates")
-        sizes = (in_features, width, embedding, layers, num_classes)
-        super().__init__(
-            parts, sizes, curvature, learn_curvature, dropout, radius, temperature, double, lr, weight_decay
-        )
-        self.save_hyperparameters()
+    parts = Parts("hyperboloid", "coordinates", "chord", "midpoint", "coordinates")

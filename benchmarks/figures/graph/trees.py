@@ -26,15 +26,29 @@ def kinship(results: Sequence[Result]) -> Figure:
             _tree(axes, shown[0], label != "euclidean")
         axes.set(title=title, aspect="equal", xticks=[], yticks=[])
         axes.spines[["left", "bottom"]].set_visible(False)
+    _by_dimension(last, results, "test/auc")
+    last.set(ylabel="area under the curve, held-out links", title="All seeds")
+    return figure
+
+
+def disease(results: Sequence[Result]) -> Figure:
+    """Accuracy by dimension."""
+    figure, (axes,) = panels(1)
+    _by_dimension(axes, results, "test/accuracy")
+    axes.set(ylabel="accuracy")
+    return figure
+
+
+def _by_dimension(axes: Any, results: Sequence[Result], metric: str) -> None:
+    """A line of means for each model, and a dot a seed."""
     labels = list(dict.fromkeys(r.model for r in results))
     for number, (label, colour) in enumerate(zip(labels, (*COLOURS, "#999999"), strict=False)):
-        _areas(last, [r for r in results if r.model == label], label, colour, number - (len(labels) - 1) / 2)
-    last.set(xlabel="dimensions of the embedding", ylabel="area under the curve, held-out links", title="All seeds")
-    last.set_xscale("log")
-    last.set_xticks(dimensions := sorted({_dimension(r) for r in results}), [str(d) for d in dimensions])
-    last.minorticks_off()
-    last.legend(frameon=False, fontsize=8)
-    return figure
+        _values(axes, [r for r in results if r.model == label], metric, colour, number - (len(labels) - 1) / 2)
+    axes.set_xscale("log")
+    axes.set_xticks(dimensions := sorted({_dimension(r) for r in results}), [str(d) for d in dimensions])
+    axes.minorticks_off()
+    axes.set_xlabel("dimensions of the embedding")
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _dimension(result: Result) -> int:
@@ -57,12 +71,12 @@ def _tree(axes: Any, result: Result, disc: bool) -> None:
         axes.set(xlim=(-1.03 * radius, 1.03 * radius), ylim=(-1.03 * radius, 1.03 * radius))
 
 
-def _areas(axes: Any, results: Sequence[Result], label: str, colour: str, place: float) -> None:
+def _values(axes: Any, results: Sequence[Result], metric: str, colour: str, place: float) -> None:
     """Means over seeds, joined, and a dot a seed, beside those of other models."""
     by: dict[int, list[float]] = {}
     for result in results:
-        by.setdefault(_dimension(result), []).append(result.metrics["test/auc"])
+        by.setdefault(_dimension(result), []).append(result.metrics[metric])
     at = {dimension: dimension * 1.035**place for dimension in sorted(by)}
-    axes.plot(list(at.values()), [np.mean(by[d]) for d in at], "o-", color=colour, label=label, ms=5)
+    axes.plot(list(at.values()), [np.mean(by[d]) for d in at], "o-", color=colour, label=results[0].model, ms=5)
     for dimension, where in at.items():
         axes.plot([where] * len(by[dimension]), by[dimension], ".", color=colour, ms=3, alpha=0.6)

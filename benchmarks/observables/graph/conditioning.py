@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 
-class Conditioning(pl.Callback):
+class OfOperator(pl.Callback):
+    """What looks at the operator of a model of nodes."""
+
+    def refusal(self, model: Any, data: Any) -> str:
+        """Why there is no operator to look at; nothing where there is."""
+        return "" if hasattr(model, "propagate") else f"{type(model).__name__} sums nothing over neighbours"
+
+
+class Conditioning(OfOperator):
     """Measures at the end, of the model's operator S and the k training nodes I, for l = 0 … depth:
 
         test/smallest_l   sigma_min^2 of X (S^l)_{*I}
@@ -28,10 +36,6 @@ class Conditioning(pl.Callback):
             raise ValueError(f"depth must be at least 0, got {depth}")
         self.depth = depth
 
-    def refusal(self, model: Any, data: Any) -> str:
-        """Why there is no operator to look at; nothing where there is."""
-        return "" if hasattr(model, "propagate") else f"{type(model).__name__} sums nothing over neighbours"
-
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         batch = trainer.datamodule.tensors("train")  # type: ignore[attr-defined]
@@ -48,7 +52,7 @@ class Conditioning(pl.Callback):
                 break
 
 
-class LabelAlignment(pl.Callback):
+class LabelAlignment(OfOperator):
     """How much of the training labels lies along directions in which a linear network learns fast. It logs
 
         test/alignment   ||X (S^H)_{*I} Y^T||^2 / (sigma_max^2 ||Y||^2)
@@ -56,10 +60,6 @@ class LabelAlignment(pl.Callback):
     the mean of sigma_i^2 / sigma_max^2 over right singular directions i, weighted by the squares of the one-hot labels
     Y along them. H is the depth of the model, one of nodes with an operator (LinearGNN, SkipGNN).
     """
-
-    def refusal(self, model: Any, data: Any) -> str:
-        """Why there is no operator to look at; nothing where there is."""
-        return "" if hasattr(model, "propagate") else f"{type(model).__name__} sums nothing over neighbours"
 
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
