@@ -196,7 +196,8 @@ class Hyperboloid(nn.Module):
     Points have d + 1 coordinates, x_0 first; tangent vectors at the origin are given by the other d. For c to 0, exp_0
     v tends to v and distances to |x - y|. By the hyperbolic sine, distances of near points near the origin are exact,
     where the inverse cosine is rounding; far from it <x - y, x - y>_L cancels: in float32 all digits are lost at a
-    distance of about 8 from the origin, so take `double` there.
+    distance of about 8 from the origin, so take `double` there. exp at a far point cancels more: of two points at a
+    distance of 8 each, exp of log has two or three digits left in float64.
 
     Source: M. Nickel and D. Kiela, "Learning continuous hierarchies in the Lorentz model of hyperbolic geometry",
     ICML 2018, arXiv:1806.03417; M. T. Law, R. Liao, J. Snell and R. Zemel, "Lorentzian distance learning for hyperbolic
