@@ -37,6 +37,11 @@ class LinkPrediction(ArrayDataModule):
         super().__init__(batch_size=1, seed=seed)
         self.val_share, self.test_share = val_share, test_share
         check_shares(val_share=val_share, test_share=test_share)
+        nodes, _, edges = self.size
+        if edges >= nodes * (nodes - 1) // 2:
+            raise ValueError(
+                f"all pairs of the {nodes} nodes are edges, none is left to tell them from: take more nodes"
+            )
         if min(self.counts.values()) < 1:
             raise ValueError(
                 f"val_share {val_share} and test_share {test_share} leave {self.counts} of {self.size[2]} edges: every "

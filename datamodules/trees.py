@@ -19,7 +19,14 @@ def check_tree(kind: str, nodes: int, branching: int) -> None:
     """Raises ValueError for another kind of tree, or a size that none has."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
-    for name, value, least in (("nodes", nodes, 8), ("branching", branching, 1)):
+    check_counts(nodes=(nodes, 8), branching=(branching, 1))
+
+
+def check_counts(**counts: tuple[int, int]) -> None:
+    """Raises ValueError for what is no whole number, or less than the least one beside it."""
+    for name, (value, least) in counts.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
 
@@ -129,8 +136,7 @@ class TreeNodes(ArrayDataModule):
     ) -> None:
         super().__init__(batch_size=1, seed=seed)
         check_tree(kind, nodes, branching)
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got {features}")
+        check_counts(features=(features, 1))
         if not 0 < transmission <= 1:
             raise ValueError(f"transmission must lie in (0, 1], got {transmission}")
         check_shares(train_share=train_share, val_share=val_share)

@@ -85,6 +85,7 @@ def test_the_nodes_are_shared_out_among_the_splits() -> None:
         ({"kind": "palm"}, "kind must be one of 'balanced', 'random', got 'palm'"),
         ({"nodes": 7}, "nodes must be at least 8, got 7"),
         ({"branching": 0}, "branching must be at least 1, got 0"),
+        ({"nodes": 8.5}, r"nodes must be a whole number, got 8\.5"),
     ],
 )
 @pytest.mark.parametrize("kind", [TreeLinks, TreeNodes])
@@ -96,6 +97,8 @@ def test_what_is_no_tree_is_refused(kind: Any, arguments: dict[str, Any], messag
 def test_other_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="reach must be 1 or 2, got 3"):
         TreeLinks(reach=3)
+    with pytest.raises(ValueError, match=r"all pairs of the 8 nodes are edges, none is left .* take more nodes"):
+        TreeLinks(nodes=8, branching=7)
     with pytest.raises(ValueError, match="features must be at least 1, got 0"):
         TreeNodes(features=0)
     with pytest.raises(ValueError, match=r"transmission must lie in \(0, 1\], got 0"):

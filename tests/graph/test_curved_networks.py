@@ -203,10 +203,12 @@ def test_bad_input_is_refused() -> None:
     model = made("HGCN")
     with pytest.raises(ValueError, match=r"edges\[1, 0\] is 6: the nodes are 0 to 5"):
         model.predict(features(), torch.tensor([[0], [6]]))
-    with pytest.raises(ValueError, match=r"x of shape \(N, n, features\) of N graphs with nodes, got \(6, 5\)"):
+    with pytest.raises(ValueError, match=r"x of shape \(N, n, 5\) of N graphs with nodes, got \(6, 5\)"):
         model.predict(features()[0], EDGES)
     with pytest.raises(ValueError, match=r"of N graphs with nodes, got \(1, 0, 5\)"):
         model.predict(features()[:, :0], EDGES[..., :0])
+    with pytest.raises(ValueError, match="the edge from 1 to 0 comes 2 times"):
+        model.predict(features(), torch.tensor([[1, 1, 4, 4, 4], [0, 0, 1, 1, 1]]))
     with pytest.raises(ValueError, match="the edge from 0 to 1 comes in one direction alone: give each in both"):
         model.predict(features(), torch.tensor([[0], [1]]))
     with pytest.raises(ValueError, match="expected points in the ball of radius 1, got one of norm 2"):
@@ -214,7 +216,18 @@ def test_bad_input_is_refused() -> None:
     points = model.predict(features(), EDGES)
     with pytest.raises(ValueError, match="pairs name nodes from 0 to 9, of 0 to 5"):
         model.link_logits(points, torch.tensor([[[9], [0]]]))
-    with pytest.raises(ValueError, match=r"expected points \(N, n, …\) and whole pairs \(N, 2, P\), got"):
+    with pytest.raises(
+        ValueError, match=r"expected points \(N, n, …\) of 3 coordinates and whole pairs \(N, 2, P\), got"
+    ):
         model.link_logits(points, torch.tensor([[1], [0]]))
+    for wrong, pairs in ((points[..., :2], PAIRS), (points[:, :0], PAIRS), (points, PAIRS > 2)):
+        with pytest.raises(ValueError, match=r"expected points .* of 3 coordinates and whole pairs"):
+            model.link_logits(wrong, pairs)
+    with pytest.raises(ValueError, match="expected finite points"):
+        made("EuclideanGCN").link_logits(points * torch.nan, PAIRS)
+    with pytest.raises(ValueError, match=r"expected x of shape \(N, n, 5\) of N graphs with nodes, got \(1, 6, 4\)"):
+        model.predict(features()[..., :4], EDGES)
+    with pytest.raises(ValueError, match="expected edges of whole numbers"):
+        model.predict(features(), EDGES[0] > 2)
     with pytest.raises(ValueError, match="tells classes, not links"):
         made("HGCN", num_classes=2).link_logits(points, torch.tensor([[[1], [0]]]))

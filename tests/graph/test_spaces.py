@@ -112,6 +112,25 @@ def test_logarithms_are_inverse_to_exponentials(name: str, curvature: float) -> 
     torch.testing.assert_close(own.exp(x, own.log(x, y)), y, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize(("distance", "tolerance"), [(5.0, 1e-10), (10.0, 1e-8), (15.0, 1e-6)])
+def test_far_points_of_the_hyperboloid_keep_digits(distance: float, tolerance: float) -> None:
+    """Coordinates of points that far apart differ from the differences of interest by factors of e^distance."""
+    sheet, g = made("hyperboloid"), torch.Generator().manual_seed(9)
+    v = torch.nn.functional.normalize(torch.randn(2, 50, 3, generator=g).double(), dim=-1) * distance / 2
+    x, y = sheet.exp0(v[0]), sheet.exp0(v[1])
+    torch.testing.assert_close(sheet.exp(x, sheet.log(x, y)), y, rtol=tolerance, atol=tolerance)
+    bias = torch.tensor([0.3, 0.0, -0.4], dtype=torch.float64)
+    moved = sheet.distance(x, sheet.add(x, bias))
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.5), rtol=tolerance, atol=tolerance)
+
+
+def test_far_vectors_do_not_turn_round_next_to_curvature_0() -> None:
+    v = torch.tensor([[1000.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(made("stereographic", -5e-6).exp0(v), made("ball", -5e-6).exp0(v))
+    x = torch.tensor([[400.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(made("stereographic", -5e-6).log0(x), made("ball", -5e-6).log0(x))
+
+
 @pytest.mark.parametrize("name", ["ball", "stereographic"])
 @pytest.mark.parametrize("curvature", [-1.0, -0.5, 0.75, -1e-6, 0.0, 1e-6])
 def test_the_stereographic_model_is_that_of_geoopt(name: str, curvature: float) -> None:

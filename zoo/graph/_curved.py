@@ -95,6 +95,7 @@ class CurvedNetwork(ZooModule):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         self.radius, self.temperature, self.lr, self.weight_decay = radius, temperature, lr, weight_decay
+        self.in_features, self.embedding = in_features, embedding
         widths = [in_features, *[width] * (layers - 1), embedding]
         self.layers = nn.ModuleList(
             Layer(parts, space(parts.space, curvature, learn_curvature), each, dropout) for each in pairwise(widths)
@@ -129,15 +130,22 @@ class CurvedNetwork(ZooModule):
         """
         if self.decoder is not None:
             raise ValueError("this model tells classes, not links: links are those of a model without num_classes")
-        if points.ndim != 3 or pairs.ndim != 3 or pairs.shape[:2] != (len(points), 2) or pairs.is_floating_point():
+        whole = not pairs.is_floating_point() and pairs.dtype != torch.bool
+        of_pairs = pairs.ndim == 3 and pairs.shape[:2] == (len(points), 2) and whole
+        own = points.ndim == 3 and self.space.coordinates(points).shape[-1] == self.embedding and points.numel() > 0
+        if not own or not of_pairs:
             told = f"{tuple(points.shape)} and {tuple(pairs.shape)} of {pairs.dtype}"
-            raise ValueError(f"expected points (N, n, …) and whole pairs (N, 2, P), got {told}")
+            raise ValueError(
+                f"expected points (N, n, …) of {self.embedding} coordinates and whole pairs (N, 2, P), got {told}"
+            )
+        if not bool(points.isfinite().all()):
+            raise ValueError("expected finite points, got some that are not: take smaller rates, or double=True")
         if bool(((pairs < 0) | (pairs >= points.shape[1])).any()):
             raise ValueError(
                 f"pairs name nodes from {int(pairs.min())} to {int(pairs.max())}, of 0 to {points.shape[1] - 1}"
             )
         self.space.check(points)
-        return self._log_odds(points, pairs)
+        return self._log_odds(points, pairs.long())
 
     def _log_odds(self, points: Tensor, pairs: Tensor) -> Tensor:
         ends = [points.gather(1, end[..., None].expand(-1, -1, points.shape[-1])) for end in pairs.unbind(1)]
@@ -150,10 +158,12 @@ class CurvedNetwork(ZooModule):
         if not {"x", "edges"} <= given.keys():
             return given
         x, edges = given["x"], given["edges"]
-        if x.ndim != 3 or x.shape[1] == 0:
-            raise ValueError(f"expected x of shape (N, n, features) of N graphs with nodes, got {tuple(x.shape)}")
+        if x.ndim != 3 or x.shape[2] != self.in_features or x.numel() == 0:
+            raise ValueError(
+                f"expected x of shape (N, n, {self.in_features}) of N graphs with nodes, got {tuple(x.shape)}"
+            )
         edges = edges[None] if edges.ndim == 2 and len(x) == 1 else edges
-        if edges.ndim != 3 or not len(edges) == len(x) > 0:
+        if edges.ndim != 3 or len(edges) != len(x):
             raise ValueError(f"expected edges of shape ({len(x)}, 2, E), got {tuple(edges.shape)}")
         for each in edges:
             check_edges(each, x.shape[1], undirected=True)
@@ -202,6 +212,6 @@ class AlikeNetwork(CurvedNetwork):
         weight_decay: float = 0.0,
     ) -> None:
         sizes = (in_features, width, embedding, layers, num_classes)
-        space = (curvature, learn_curvature)
-        super().__init__(self.parts, sizes, *space, dropout, radius, temperature, double, lr, weight_decay)
+        bent = (curvature, learn_curvature)
+        super().__init__(self.parts, sizes, *bent, dropout, radius, temperature, double, lr, weight_decay)
         self.save_hyperparameters()

@@ -25,8 +25,9 @@ def check_edges(edges: Tensor, nodes: int, undirected: bool = False) -> None:
 
     What a node does to itself is the models' own. If `undirected`, also where one comes in one direction alone.
     """
-    if edges.ndim != 2 or len(edges) != 2 or edges.is_floating_point():
+    if edges.ndim != 2 or len(edges) != 2 or edges.is_floating_point() or edges.dtype == torch.bool:
         raise ValueError(f"expected edges of whole numbers of shape (2, E), got {tuple(edges.shape)} of {edges.dtype}")
+    edges = edges.long()  # pairs are numbered up to n^2
     if bool((bad := (edges < 0) | (edges >= nodes)).any()):
         end, number = bad.nonzero()[0].tolist()
         raise ValueError(f"edges[{end}, {number}] is {int(edges[end, number])}: the nodes are 0 to {nodes - 1}")
@@ -38,9 +39,9 @@ def check_edges(edges: Tensor, nodes: int, undirected: bool = False) -> None:
         )
     pairs, counts = (edges[0] * nodes + edges[1]).unique(return_counts=True)
     if bool((counts > 1).any()):
-        pair = int(pairs[counts > 1][0])
+        pair, times = int(pairs[counts > 1][0]), int(counts[counts > 1][0])
         raise ValueError(
-            f"the edge from {pair // nodes} to {pair % nodes} comes {int(counts.max())} times: drop the copies "
+            f"the edge from {pair // nodes} to {pair % nodes} comes {times} times: drop the copies "
             "(torch_geometric.utils.coalesce)"
         )
     if undirected and bool((single := ~torch.isin(edges[1] * nodes + edges[0], pairs)).any()):

@@ -15,8 +15,8 @@ from zoo._checks import number, one_of
 #: Sums over the neighbours of each node, of values (M, d), with some weights.
 Mix = Callable[[Tensor], Tensor]
 Curve = Callable[[Tensor], Tensor]
-#: How far from the origin points of the hyperboloid may lie, in radii of curvature, and how far a tangent vector may
-#: lead: the squared coordinates of its end, before it is pulled back, are numbers in float32.
+#: How far from the origin of the hyperboloid, in radii of curvature, exp leads, and how far from a point: the squared
+#: coordinates of its end, before it is pulled back, are numbers in float32.
 FARTHEST = 20.0
 #: Below it, squared Lorentz lengths are rounding: the square root's slope would be no number.
 SMALLEST = 1e-15
@@ -79,11 +79,12 @@ class Stereographic(nn.Module):
         return self.kappa
 
     def _of(self, r: Tensor, below: Curve, above: Curve, cubic: float) -> Tensor:
-        """below(sqrt(-k) r) / sqrt(-k), above(sqrt(k) r) / sqrt(k), or between them r + cubic k r^3."""
+        """below(sqrt(-k) r) / sqrt(-k), above(sqrt(k) r) / sqrt(k), or r + cubic k r^3 between them."""
         k = self.curvature
-        root = k.abs().clamp(min=NEXT_TO_0).sqrt()
+        root = k.abs().clamp(min=SMALLEST).sqrt()
         curved = torch.where(k < 0, below(root * r), above(root * r)) / root
-        return torch.where(k.abs() < NEXT_TO_0, r + cubic * k * r**3, curved)
+        near = k.abs() * r.square().clamp(min=1) < NEXT_TO_0
+        return torch.where(near, r + cubic * k * r**3, curved)
 
     def _tan(self, r: Tensor) -> Tensor:
         return self._of(r, torch.tanh, torch.tan, 1 / 3)
@@ -196,8 +197,7 @@ class Hyperboloid(nn.Module):
     Points have d + 1 coordinates, x_0 first; tangent vectors at the origin are given by the other d. For c to 0, exp_0
     v tends to v and distances to |x - y|. By the hyperbolic sine, distances of near points near the origin are exact,
     where the inverse cosine is rounding; far from it <x - y, x - y>_L cancels: in float32 all digits are lost at a
-    distance of about 8 from the origin, so take `double` there. exp at a far point cancels more: of two points at a
-    distance of 8 each, exp of log has two or three digits left in float64.
+    distance of about 8 from the origin, so take `double` there.
 
     Source: M. Nickel and D. Kiela, "Learning continuous hierarchies in the Lorentz model of hyperbolic geometry",
     ICML 2018, arXiv:1806.03417; M. T. Law, R. Liao, J. Snell and R. Zemel, "Lorentzian distance learning for hyperbolic
@@ -231,11 +231,21 @@ class Hyperboloid(nn.Module):
         inner = (x[..., 1:] * b).sum(-1, keepdim=True)
         factor = self.root**2 * inner / (1 + self.root * x[..., :1])
         origin = F.pad(1 / self.root[None], (0, x.shape[-1] - 1))
-        return self.exp(x, F.pad(b, (1, 0)) + factor * (origin + x))
+        return self._led(x, F.pad(b, (1, 0)) + factor * (origin + x), _norm(b))
 
     def exp(self, x: Tensor, u: Tensor) -> Tensor:
-        """cosh(r) x + sinh(r) u / r, r = sqrt(c) |u|_L, of a tangent vector u at x (…, d + 1); not too far."""
-        r = self.root * lorentz_square(u).clamp(min=SMALLEST).sqrt()[..., None]
+        """cosh(r) x + sinh(r) u / r, r = sqrt(c) |u|_L, of a tangent vector u at x (…, d + 1); not too far.
+
+        |u|_L^2 is |v|^2 + w^2 / (c x_0^2) of the parts v across and w along the other coordinates of x: none cancels.
+        """
+        towards = x[..., 1:] / _norm(x[..., 1:])
+        along = (u[..., 1:] * towards).sum(-1, keepdim=True)
+        square = _square(u[..., 1:] - along * towards) + (along / (self.root * x[..., :1])).square()
+        return self._led(x, u, square.clamp(min=SMALLEST).sqrt())
+
+    def _led(self, x: Tensor, u: Tensor, length: Tensor) -> Tensor:
+        """exp of tangent vectors whose lengths (…, 1) are known."""
+        r = self.root * length
         bounded = r.clamp(max=FARTHEST)
         moved = (bounded.cosh() * x + bounded.sinh() / r * u)[..., 1:]
         return self.point(moved * (math.sinh(FARTHEST) / self.root / _norm(moved)).clamp(max=1))
